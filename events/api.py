@@ -1,0 +1,40 @@
+"""What other apps use of the event system; everything else in it is its own affair."""
+
+from events.audience import EVERYONE
+from events.bus import Draft, InvalidSubject, aemit, emit, emit_many
+from events.catalogue import (
+    INTERNAL,
+    EventMap,
+    SystemEvent,
+    UnknownEventType,
+    declare,
+    register,
+)
+from events.context import acting
+from events.cursor import EventCursorMixin, event_cursor
+from events.models import EmittingModel
+from events.payload import InvalidEventData
+from events.permissions import ModelPermissions
+from events.querysets import EventQuerySet
+
+__all__ = [
+    "EVERYONE",
+    "INTERNAL",
+    "Draft",
+    "EmittingModel",
+    "EventCursorMixin",
+    "EventMap",
+    "EventQuerySet",
+    "InvalidEventData",
+    "InvalidSubject",
+    "ModelPermissions",
+    "SystemEvent",
+    "UnknownEventType",
+    "acting",
+    "aemit",
+    "declare",
+    "emit",
+    "emit_many",
+    "event_cursor",
+    "register",
+]

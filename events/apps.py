@@ -1,0 +1,16 @@
+from django.apps import AppConfig
+from django.core import checks
+
+
+class EventsConfig(AppConfig):
+    name = "events"
+    verbose_name = "Events"
+
+    def ready(self) -> None:
+        from events import catalogue, signals
+        from events.checks import check_atomic_requests, check_event_maps
+
+        catalogue.autodiscover()
+        signals.connect()
+        checks.register(check_event_maps)
+        checks.register(check_atomic_requests, checks.Tags.database)

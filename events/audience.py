@@ -1,0 +1,54 @@
+"""Who may read an event: audience keys, and the channel-layer groups named after them.
+
+An audience is a set of keys, and one key in common is enough. A key is a Django permission
+(`servers.view_server`), `user:<id>`, or `everyone`. An event without any key is internal.
+"""
+
+import hashlib
+import re
+from collections.abc import Iterable
+from typing import Any, Final
+
+EVERYONE: Final = "everyone"
+USER_PREFIX: Final = "user:"
+GROUP_PREFIX: Final = "events."
+
+_PERMISSION = re.compile(r"[A-Za-z_][\w]*\.[\w.-]+", re.ASCII)
+_GROUP = re.compile(r"[A-Za-z0-9_.-]{1,99}", re.ASCII)
+
+
+def user_key(user: Any) -> str:
+    """The key of one user, given as a user or as a primary key."""
+    return f"{USER_PREFIX}{getattr(user, 'pk', user)}"
+
+
+def permission_key(permission: str) -> str:
+    """The permission itself. Raises ValueError where it is not of the form app.codename."""
+    if not isinstance(permission, str) or not _PERMISSION.fullmatch(permission):
+        raise ValueError(f"{permission!r} is not a permission such as 'servers.view_server'")
+    return permission
+
+
+def audience(
+    declared: Iterable[str], permissions: Iterable[str] | None, users: Iterable[Any]
+) -> list[str]:
+    """The keys of one event, sorted.
+
+    The type's own keys hold where neither permissions nor users are named; permissions named as
+    an empty list mean everyone; users alone mean just those users.
+    """
+    keys = {user_key(user) for user in users}
+    if permissions is None:
+        return sorted(keys or declared)
+    if isinstance(permissions, str):
+        raise ValueError("permissions must be a list of permissions, not a text")
+    named = {permission_key(permission) for permission in permissions}
+    return sorted(keys | (named or {EVERYONE}))
+
+
+def group_name(key: str) -> str:
+    """The channel-layer group of a key: ASCII letters, digits, `-_.`, under 100 characters."""
+    name = GROUP_PREFIX + key.replace(":", ".")
+    if _GROUP.fullmatch(name):
+        return name
+    return f"{GROUP_PREFIX}sha256.{hashlib.sha256(key.encode()).hexdigest()}"

@@ -1,0 +1,125 @@
+"""Every event type and event map of the project, registered by the apps' `event_map.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeVar
+
+from django.core.exceptions import ImproperlyConfigured
+from django.db import models
+from django.utils.module_loading import autodiscover_modules
+from rest_framework import serializers
+
+from events.audience import EVERYONE, permission_key
+
+INTERNAL: Final = "internal"
+
+M = TypeVar("M", bound="type[EventMap]")
+
+
+class SystemEvent(models.TextChoices):
+    """The base of each app's event types; it has no members of its own."""
+
+
+class UnknownEventType(LookupError):
+    """An event of a type that no `event_map.py` declares."""
+
+
+@dataclass(frozen=True, slots=True)
+class EventType:
+    """A declared type: its default audience, and the serializer its data must satisfy."""
+
+    name: str
+    label: str
+    audience: tuple[str, ...]
+    schema: type[serializers.Serializer]
+
+
+class EventMap:
+    """Which changes of a model become which events. Subclass it in `event_map.py`.
+
+    `tracked` fields are told of in the updated event's `changes`; a change of a `masked` field is
+    told of without its values. Each field in `transitions` has an event of its own with
+    `old_<field>` and `new_<field>`, and is left out of `changes`.
+    """
+
+    created: SystemEvent | None = None
+    updated: SystemEvent | None = None
+    deleted: SystemEvent | None = None
+    transitions: Mapping[str, SystemEvent] = {}
+    tracked: tuple[str, ...] = ()
+    masked: tuple[str, ...] = ()
+
+    def __init__(self, model: type[models.Model]) -> None:
+        self.model = model
+
+    def types(self) -> list[SystemEvent]:
+        named = [self.created, self.updated, self.deleted, *self.transitions.values()]
+        return [event_type for event_type in named if event_type is not None]
+
+    def watched(self) -> list[str]:
+        """Names of the fields whose old values must be known when a row is saved."""
+        return [*self.tracked, *self.masked, *self.transitions]
+
+
+@dataclass(slots=True)
+class Catalogue:
+    types: dict[str, EventType] = field(default_factory=dict)
+    maps: dict[type[models.Model], EventMap] = field(default_factory=dict)
+
+    def type(self, name: str) -> EventType:
+        try:
+            return self.types[name]
+        except KeyError:
+            raise UnknownEventType(f"no event type {name!r} is declared") from None
+
+    def permissions(self) -> set[str]:
+        """The audience keys that declared types go to by default."""
+        return {key for event_type in self.types.values() for key in event_type.audience}
+
+
+catalogue = Catalogue()
+
+
+def declare(types: Mapping[SystemEvent, type[serializers.Serializer]], *, permission: str) -> None:
+    """Declares event types with the schema of their data, all readable under one permission.
+
+    `permission` is Django's (`servers.view_server`), EVERYONE, or INTERNAL for events that never
+    leave the process. Raises ImproperlyConfigured for a type that is declared already.
+    """
+    keys = () if permission == INTERNAL else (permission,)
+    if keys and permission != EVERYONE:
+        permission_key(permission)
+    for member, schema in types.items():
+        if member.value in catalogue.types:
+            raise ImproperlyConfigured(f"the event type {member.value!r} is declared twice")
+        catalogue.types[member.value] = EventType(member.value, str(member.label), keys, schema)
+
+
+def register(model: type[models.Model]) -> Any:
+    """Class decorator: this EventMap tells which changes of `model` become events."""
+
+    def wrapper(event_map: M) -> M:
+        if model in catalogue.maps:
+            raise ImproperlyConfigured(f"{model.__name__} has an event map already")
+        catalogue.maps[model] = event_map(model)
+        return event_map
+
+    return wrapper
+
+
+def autodiscover() -> None:
+    """Imports `event_map.py` of every installed app."""
+    autodiscover_modules("event_map")
+
+
+@contextmanager
+def scoped() -> Iterator[Catalogue]:
+    """For tests: what is declared or registered inside is forgotten at the end."""
+    types, maps = dict(catalogue.types), dict(catalogue.maps)
+    try:
+        yield catalogue
+    finally:
+        catalogue.types, catalogue.maps = types, maps

@@ -1,0 +1,354 @@
+"""The hub: one a process, between the log and every open stream.
+
+It receives whole events from the channel layer, keeps the position up to which it holds them
+without a gap, repairs gaps from the log, and wakes the streams after a short flush window. It
+knows nothing of HTTP.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections import Counter
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final, TypeVar
+from weakref import WeakKeyDictionary, WeakValueDictionary
+
+from django.db import Error, connection
+
+from events import conf, layer, log
+from events.audience import USER_PREFIX
+from events.catalogue import catalogue
+from events.log import Entry
+from events.receiver import Receiver
+from events.relay import relay
+from events.ring import Ring
+from events.streams import Cohort, Filter, Stream
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+WATCH_INTERVAL: Final = 0.04  # seconds between looks at SQLite's data_version
+SWEEP_INTERVAL: Final = 0.25  # seconds between looks for silent, stalled and overdue streams
+EARLY_ENTRIES: Final = 1000  # the most that wait for what lies between
+DRAIN_RETRY: Final = (500, 3000)  # milliseconds in which the clients of a drained process return
+
+
+class TooManyStreams(Exception):
+    """This process, or this user in it, has as many streams as it may have."""
+
+    def __init__(self, *, of_user: bool) -> None:
+        super().__init__("this user" if of_user else "this process")
+        self.of_user = of_user
+
+
+class Hub:
+    """Use `await get_hub()`; there is one for each event loop.
+
+    `ring.end` is the last position held without a gap; `flushed` the position up to which streams
+    have been woken, never beyond it. `repairs`, which only grows, counts readings of the log.
+    Settings are read when the hub is made. Times are of the loop's clock, in seconds.
+    """
+
+    def __init__(self) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.window = conf.get("EVENTS_FLUSH_WINDOW")
+        self.heartbeat = conf.get("EVENTS_HEARTBEAT")
+        self.ring = Ring(int(conf.get("EVENTS_RING_SIZE")), int(conf.get("EVENTS_RING_BYTES")), 0)
+        self.flushed = 0
+        self.streams: set[Stream] = set()
+        self._streams_of: Counter[str] = Counter()
+        self.draining = False
+        self.repairs = 0
+        self._early: dict[int, Entry] = {}
+        self._chunks: dict[tuple[Cohort, str, int], tuple[bytes, int]] = {}
+        self._addressed: dict[int, frozenset[str]] = {}
+        self._cohorts: WeakValueDictionary[tuple[frozenset[str], Filter], Cohort]
+        self._cohorts = WeakValueDictionary()
+        self._gap_timer: asyncio.TimerHandle | None = None
+        self._flush_timer: asyncio.TimerHandle | None = None
+        self._last_flush = 0.0
+        self._reconciliation: asyncio.Task[None] | None = None
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="hub-log")
+        self._receiver = Receiver(self._take)
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def time(self) -> float:
+        return self.loop.time()
+
+    # Life
+
+    async def start(self) -> None:
+        """Joins the groups first and reads the log then, so that nothing falls between."""
+        relay.publish_on(self.loop)
+        await self._receiver.start(catalogue.permissions())
+        head, recent = await self._in_log_thread(lambda: (log.head(), log.tail(self.ring.size)))
+        position = recent[0].position - 1 if recent else head.position
+        self.ring = Ring(self.ring.size, self.ring.limit, position)
+        self.ring.extend(recent)
+        self._absorb_early()
+        self.flushed = self.ring.end
+        for job in (self._reconcile_regularly, self._watch_database, self._sweep_regularly):
+            self._tasks.append(self.loop.create_task(job()))
+
+    async def stop(self) -> None:
+        """Ends every task and thread of the hub; open streams are not told."""
+        relay.publish_on(None)
+        for task in [*self._tasks, *filter(None, [self._reconciliation])]:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._receiver.stop()
+        await self.loop.run_in_executor(self._executor, lambda: connection.close())
+        self._executor.shutdown(wait=False)
+
+    # Events in
+
+    def _take(self, message: dict[str, Any]) -> None:
+        self.ingest(layer.entries(message, self.ring.end))
+
+    def ingest(self, entries: Iterable[Entry]) -> None:
+        """Takes entries in any order; what is out of order waits for what lies between."""
+        for entry in entries:
+            if entry.position == self.ring.end + 1:
+                self.ring.append(entry)
+            elif entry.position > self.ring.end and len(self._early) < EARLY_ENTRIES:
+                self._early[entry.position] = entry
+        self._absorb_early()
+        self._schedule_flush()
+        if self._early and self._gap_timer is None:
+            self._gap_timer = self.loop.call_later(self.window, self._close_gap)
+
+    def _close_gap(self) -> None:
+        """Messages of two relays overtake each other: only what stays away is read from the log."""
+        self._gap_timer = None
+        if self._early:
+            self.reconcile()
+
+    def _absorb_early(self) -> None:
+        while entry := self._early.pop(self.ring.end + 1, None):
+            self.ring.append(entry)
+        for position in [p for p in self._early if p <= self.ring.end]:
+            del self._early[position]
+
+    def reconcile(self) -> asyncio.Task[None]:
+        """Reads from the log what the hub lacks; callers at the same time share one reading.
+
+        Shield it where the caller may be cancelled: the task is everyone's.
+        """
+        if self._reconciliation is None or self._reconciliation.done():
+            self._reconciliation = self.loop.create_task(self._reconcile())
+            # Nobody may be waiting for it: a failure is then found by the next regular one.
+            self._reconciliation.add_done_callback(
+                lambda task: task.cancelled() or task.exception()
+            )
+        return self._reconciliation
+
+    async def _reconcile(self) -> None:
+        held = self.ring.end
+        head, pending = await self._in_log_thread(lambda: (log.head(), log.has_pending()))
+        if pending:
+            relay.ring()
+        if head.position < held:  # not the ring's end of now: events arrived during the reading
+            self._begin_anew(head.position)
+        while self.ring.end < head.position:
+            await self._repair(head)
+        if self.ring.end > held:
+            self._receiver.rejoin()
+
+    async def _repair(self, head: log.Head) -> None:
+        start = self.ring.end
+        entries = await self._in_log_thread(lambda: log.read(start, upto=head.position))
+        if not entries or entries[0].position > start + 1:
+            self._begin_anew(entries[0].position - 1 if entries else head.position)
+        self.repairs += 1
+        self.ingest(entry for entry in entries if entry.position > self.ring.end)
+
+    def _begin_anew(self, position: int) -> None:
+        """The log went back, or lost what the hub lacks: every stream behind is told to refetch."""
+        logger.warning("The hub goes from position %s to %s", self.ring.end, position)
+        self.ring = Ring(self.ring.size, self.ring.limit, position)
+        self._early.clear()
+        self._flush()
+
+    async def read_log(self, after: int) -> list[Entry]:
+        """Entries after a position that the ring has forgotten, up to what is flushed."""
+        upto = self.flushed
+        return await self._in_log_thread(lambda: log.read(after, upto=upto))
+
+    async def _in_log_thread(self, work: Callable[[], T]) -> T:
+        """Runs database work in the hub's one thread, which keeps its one connection."""
+
+        def run() -> T:
+            try:
+                return work()
+            except Error:
+                connection.close()
+                raise
+
+        return await self.loop.run_in_executor(self._executor, run)
+
+    # Events out
+
+    def _schedule_flush(self) -> None:
+        """The first event after a pause goes at once, those that follow within the window."""
+        if self.ring.end > self.flushed and self._flush_timer is None:
+            due = max(self._last_flush + self.window, self.time())
+            self._flush_timer = self.loop.call_at(due, self._flush)
+
+    def _flush(self) -> None:
+        self._flush_timer = None
+        self._last_flush = self.time()
+        self.flushed = self.ring.end
+        self._chunks.clear()
+        self._addressed.clear()
+        for stream in self.streams:
+            stream.wake()
+
+    def chunk(self, cohort: Cohort, user_key: str, after: int) -> tuple[bytes, int]:
+        """The bytes for these readers after a position in the ring, and the position reached.
+
+        Built once and shared by all readers of a cohort, but for those users whom an event in
+        this span addresses by name.
+        """
+        key = (cohort, user_key if user_key in self._addressed_after(after) else "", after)
+        found = self._chunks.get(key)
+        if found is None:
+            entries = self.ring.after(after, self.flushed)
+            joined, last = cohort.chunk(entries, key[1])
+            found = self._chunks[key] = (joined, self.flushed if last is None else last)
+        return found
+
+    def _addressed_after(self, after: int) -> frozenset[str]:
+        """The keys of single users among the audiences in (after, flushed]."""
+        found = self._addressed.get(after)
+        if found is None:
+            entries = self.ring.after(after, self.flushed)
+            keys = {
+                key for entry in entries for key in entry.audience if key.startswith(USER_PREFIX)
+            }
+            found = self._addressed[after] = frozenset(keys)
+        return found
+
+    # Readers
+
+    async def position(self, last_event_id: int | None) -> int:
+        """Where a stream starts: after the id its client names, else at the log's head now.
+
+        A position that the hub does not hold yet is looked for twice: the first reading may have
+        begun before the event was placed.
+        """
+        if last_event_id is None:
+            await asyncio.shield(self.reconcile())
+            return self.ring.end
+        for _ in range(2):
+            if last_event_id > self.ring.end:
+                await asyncio.shield(self.reconcile())
+        return last_event_id
+
+    def open(self, cursor: int, rights: frozenset[str], user_key: str, wanted: Filter) -> Stream:
+        """A stream of what these rights may read after `cursor`. Call `leave` when it ends.
+
+        Raises TooManyStreams.
+        """
+        if len(self.streams) >= conf.get("EVENTS_MAX_STREAMS"):
+            raise TooManyStreams(of_user=False)
+        if self._streams_of[user_key] >= conf.get("EVENTS_MAX_STREAMS_PER_USER"):
+            raise TooManyStreams(of_user=True)
+        stream = Stream(self, self._cohort(rights, wanted), user_key, cursor)
+        self.streams.add(stream)
+        self._streams_of[user_key] += 1
+        if self._streams_of[user_key] == 1:
+            self._receiver.join(user_key)
+        return stream
+
+    def leave(self, stream: Stream) -> None:
+        """Forgets a stream; once is enough, and more do no harm."""
+        if stream not in self.streams:
+            return
+        self.streams.remove(stream)
+        self._streams_of[stream.user_key] -= 1
+        if not self._streams_of[stream.user_key]:
+            del self._streams_of[stream.user_key]
+            self._receiver.leave(stream.user_key)
+
+    def _cohort(self, rights: frozenset[str], wanted: Filter) -> Cohort:
+        key = (rights, wanted)
+        cohort = self._cohorts.get(key)
+        if cohort is None:
+            cohort = self._cohorts[key] = Cohort(rights, wanted)
+        return cohort
+
+    async def drain(self, seconds: float) -> None:
+        """Opens no more streams, and ends the open ones one by one over this time."""
+        self.draining = True
+        streams = list(self.streams)
+        for number, stream in enumerate(streams):
+            retry = random.randint(*DRAIN_RETRY)
+            self.loop.call_later(seconds * number / len(streams), stream.end, "drain", retry)
+        while self.streams:
+            await asyncio.sleep(SWEEP_INTERVAL / 5)
+
+    # Regular work
+
+    async def _reconcile_regularly(self) -> None:
+        while True:
+            await asyncio.sleep(conf.get("EVENTS_RECONCILE_INTERVAL"))
+            await self._attempt(self.reconcile())
+
+    async def _watch_database(self) -> None:
+        """On SQLite, sees within WATCH_INTERVAL what another process committed."""
+        version = await self._in_log_thread(log.data_version)
+        while version is not None:
+            await asyncio.sleep(WATCH_INTERVAL)
+            latest = await self._attempt(self._in_log_thread(log.data_version))
+            if latest not in (None, version):
+                version = latest
+                await self._attempt(self.reconcile())
+
+    async def _attempt(self, work: Any) -> Any:
+        """The result, or None where the database or the layer fails: the next round tries again."""
+        try:
+            return await work
+        except Exception as error:
+            logger.warning("The hub could not reach its log or layer: %r", error)
+            return None
+
+    async def _sweep_regularly(self) -> None:
+        while True:
+            await asyncio.sleep(min(SWEEP_INTERVAL, self.heartbeat / 10))
+            self._sweep(self.time())
+
+    def _sweep(self, now: float) -> None:
+        stalled = now - conf.get("EVENTS_WRITE_TIMEOUT")
+        for stream in list(self.streams):
+            if stream.sending_since is not None and stream.sending_since < stalled:
+                stream.abort()
+            elif stream.ends_at <= now:
+                stream.end(stream.end_reason)
+            elif stream.heartbeat_at <= now:
+                stream.wake()
+
+
+_hubs: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Task[Hub]] = WeakKeyDictionary()
+
+
+async def get_hub() -> Hub:
+    """The running loop's hub, started by the first call."""
+    loop = asyncio.get_running_loop()
+    starting = _hubs.get(loop)
+    if starting is None or (starting.done() and (starting.cancelled() or starting.exception())):
+        starting = _hubs[loop] = loop.create_task(_start())
+    return await asyncio.shield(starting)
+
+
+async def _start() -> Hub:
+    hub = Hub()
+    try:
+        await hub.start()
+    except BaseException:
+        await hub.stop()
+        raise
+    return hub

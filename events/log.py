@@ -1,0 +1,113 @@
+"""The event log: positions without gaps in commit order, and reading by position."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from django.db import connection, transaction
+
+from events import wire
+from events.models import Event, LogHead
+
+BATCH = 500  # events placed, or read, in one go
+
+# Both PostgreSQL and SQLite number the rows in the order of their ids, in one statement.
+_PLACE = """
+    UPDATE events_event SET position = pending.position
+    FROM (
+        SELECT id, %s + ROW_NUMBER() OVER (ORDER BY id) AS position
+        FROM events_event WHERE position IS NULL ORDER BY id LIMIT %s
+    ) AS pending
+    WHERE events_event.id = pending.id
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An event at its place in the log, ready to send.
+
+    `event` is its public form (protocol.md, "The stream"); `frame` the same as SSE bytes.
+    """
+
+    position: int
+    audience: frozenset[str]
+    event: dict[str, Any]
+    frame: bytes
+
+    @classmethod
+    def of(cls, audience: list[str], event: dict[str, Any]) -> Entry:
+        return cls(event["id"], frozenset(audience), event, wire.event_frame(event))
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """`position` is the last one given, 0 at first; `floor` the oldest one still kept."""
+
+    position: int
+    floor: int
+
+
+def head() -> Head:
+    row = LogHead.objects.filter(pk=1).values_list("position", "floor").first()
+    return Head(*row) if row else Head(0, 1)
+
+
+def has_pending() -> bool:
+    return Event.objects.filter(position__isnull=True).exists()
+
+
+def sequence(limit: int = BATCH) -> list[Entry]:
+    """Gives up to `limit` committed events the next positions; returns them in order.
+
+    Anyone may call it at any time: the head's row lock makes callers take turns, so an event
+    that a crashed process left without position is placed by the next caller. Events are
+    numbered by id within one call. Ids of one row's changes follow their commits, because a
+    change holds its row's lock from before its event's insertion until its commit.
+    """
+    if not has_pending():
+        return []
+    with transaction.atomic():
+        last = LogHead.objects.select_for_update().get_or_create(pk=1)[0].position
+        with connection.cursor() as cursor:
+            cursor.execute(_PLACE, [last, limit])
+            placed = cursor.rowcount
+        LogHead.objects.filter(pk=1).update(position=last + placed)
+        return read(last, upto=last + placed, limit=placed) if placed else []
+
+
+def read(after: int, *, upto: int, limit: int = BATCH) -> list[Entry]:
+    """At most `limit` entries at the positions in (after, upto], in order."""
+    rows = Event.objects.filter(position__gt=after, position__lte=upto).order_by("position")
+    return [Entry.of(row.audience, public(row)) for row in rows[:limit]]
+
+
+def tail(count: int) -> list[Entry]:
+    """The last `count` entries that are kept, in order."""
+    rows = Event.objects.filter(position__gte=head().floor).order_by("-position")[:count]
+    return [Entry.of(row.audience, public(row)) for row in reversed(rows)]
+
+
+def public(row: Event) -> dict[str, Any]:
+    """What a reader gets to see of an event, in the order it is sent."""
+    actor = {"id": row.actor_id, "username": row.actor_username} if row.actor_username else None
+    return {
+        "id": row.position,
+        "type": row.type,
+        "timestamp": wire.format_timestamp(row.timestamp),
+        "subject": row.subject,
+        "actor": actor,
+        "data": row.data,
+    }
+
+
+def data_version() -> int | None:
+    """On SQLite a number that changes when another connection commits; elsewhere None.
+
+    https://www.sqlite.org/pragma.html#pragma_data_version
+    """
+    if connection.vendor != "sqlite":
+        return None
+    with connection.cursor() as cursor:
+        cursor.execute("PRAGMA data_version")
+        return int(cursor.fetchone()[0])

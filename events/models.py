@@ -1,0 +1,89 @@
+"""The log, and the base of models whose changes go into it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+from django.db import models, transaction
+
+from events.fields import JSONTextField
+from events.querysets import EventQuerySet
+
+EventManager = models.Manager.from_queryset(EventQuerySet, "EventManager")
+
+
+class Event(models.Model):
+    """One thing that happened. Appended in the transaction of the change; never updated after.
+
+    `position` is null until `log.sequence()` has placed it; positions have no gaps and follow the
+    order of commits, which primary keys do not.
+    """
+
+    position = models.BigIntegerField(null=True, unique=True, editable=False)
+    type = models.CharField(max_length=100)
+    subject = models.CharField(max_length=200, blank=True)
+    audience: Any = JSONTextField()
+    data: Any = JSONTextField()
+    # No constraint: an account's end must not rewrite history.
+    actor = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        null=True,
+        on_delete=models.DO_NOTHING,
+        db_constraint=False,
+        related_name="+",
+    )
+    actor_username = models.CharField(max_length=150, blank=True)
+    request_id = models.CharField(max_length=64, blank=True)
+    timestamp = models.DateTimeField()
+
+    class Meta:
+        indexes = [
+            models.Index(
+                fields=["id"], condition=models.Q(position__isnull=True), name="events_pending"
+            ),
+            models.Index(fields=["subject", "position"], name="events_by_subject"),
+            models.Index(fields=["type", "position"], name="events_by_type"),
+            models.Index(fields=["timestamp"], name="events_by_time"),
+        ]
+        permissions = [("emit_event", "Can publish events")]
+        default_permissions = ("view",)
+
+    def __str__(self) -> str:
+        return f"{self.position}: {self.type} {self.subject}".rstrip()
+
+
+class LogHead(models.Model):
+    """The log's one row of state: the last position given, and the oldest one still kept."""
+
+    position = models.BigIntegerField(default=0)
+    floor = models.BigIntegerField(default=1)
+
+    class Meta:
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"{self.floor}–{self.position}"
+
+
+class EmittingModel(models.Model):
+    """A model whose changes are events.
+
+    The row and its events are written in one transaction, also where the caller has none; bulk
+    changes through `objects` emit too.
+    """
+
+    objects = EventManager()
+
+    class Meta:
+        abstract = True
+
+    def save(self, *args: Any, using: str | None = None, **kwargs: Any) -> None:
+        with transaction.atomic(using=using):
+            super().save(*args, using=using, **kwargs)
+
+    def delete(
+        self, using: str | None = None, keep_parents: bool = False
+    ) -> tuple[int, dict[str, int]]:
+        with transaction.atomic(using=using):
+            return super().delete(using=using, keep_parents=keep_parents)

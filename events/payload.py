@@ -1,0 +1,48 @@
+"""An event's data: what its type's schema declares, and nothing else."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from django.db import models
+from rest_framework import serializers
+from rest_framework.utils.serializer_helpers import ReturnDict
+
+from events.catalogue import EventType
+
+
+class InvalidEventData(ValueError):
+    """Data that does not satisfy its event type's schema. `errors` is DRF's, by field."""
+
+    def __init__(self, event_type: str, errors: Any) -> None:
+        super().__init__(f"{event_type}: {errors}")
+        self.errors = errors
+
+
+def validated(event_type: EventType, data: Mapping[str, Any]) -> dict[str, Any]:
+    """`data` as JSON-ready values. Raises InvalidEventData, also for an undeclared field."""
+    if not isinstance(data, Mapping):
+        raise InvalidEventData(event_type.name, {"data": ["This must be an object."]})
+    serializer = event_type.schema(data=data)
+    unknown = sorted(set(data) - set(serializer.fields))
+    if unknown:
+        errors = {name: ["This field is not declared."] for name in unknown}
+        raise InvalidEventData(event_type.name, errors)
+    if not serializer.is_valid():
+        raise InvalidEventData(event_type.name, serializer.errors)
+    result: ReturnDict = serializer.data
+    return dict(result)
+
+
+def represent(
+    event_type: EventType, instance: models.Model, extra: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The declared fields, from `extra` where it has them and else from the instance."""
+    data: dict[str, Any] = {}
+    for name, field in event_type.schema().fields.items():
+        data[name] = extra[name] if name in extra else _read(field, instance)
+    return data
+
+
+def _read(field: serializers.Field, instance: models.Model) -> Any:
+    value = field.get_attribute(instance)
+    return None if value is None else field.to_representation(value)

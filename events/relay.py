@@ -1,0 +1,123 @@
+"""The relay: one background thread a process that places committed events and publishes them.
+
+Many commits share one sequencing transaction: the thread takes whatever has been committed by
+the time it looks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import logging
+import os
+import threading
+import time
+from collections.abc import Coroutine
+from typing import Any, Final
+
+from django.db import Error, connection
+
+from events import layer, log
+
+logger = logging.getLogger(__name__)
+
+PUBLISH_TIMEOUT: Final = 1.0  # seconds until a layer that does not answer counts as failed
+LAYER_PAUSE: Final = 2.0  # seconds for which a layer that failed is left alone
+EXIT_TIMEOUT: Final = 2.0  # seconds a process that ends waits for its last events
+RETRY_DELAY: Final = 0.2  # seconds before the database is tried again
+
+
+class Relay:
+    """Call `ring()` after a commit; the thread starts with the first call.
+
+    A process that forks has no thread in the child, so the child begins anew. Counters only grow:
+    `sequenced` events, and `layer_failures` publications that the channel layer refused.
+    """
+
+    def __init__(self) -> None:
+        self._reset()
+        os.register_at_fork(after_in_child=self._reset)
+
+    def _reset(self) -> None:
+        self.sequenced = 0
+        self.layer_failures = 0
+        self._layer_retry_at = 0.0
+        self._start_lock = threading.Lock()
+        self._rung = threading.Event()
+        self._stopping = False
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def ring(self) -> None:
+        """Asks for a look at the log. Returns at once and never fails."""
+        self._rung.set()
+        if self._thread is None:
+            with self._start_lock:
+                if self._thread is None:
+                    self._thread = threading.Thread(target=self._run, name="relay", daemon=True)
+                    self._thread.start()
+                    atexit.register(self.stop)
+
+    def stop(self) -> None:
+        """Lets the thread finish what was rung for, for EXIT_TIMEOUT at most."""
+        thread, self._stopping = self._thread, True
+        self._rung.set()
+        if thread is not None:
+            thread.join(EXIT_TIMEOUT)
+        self._thread, self._stopping = None, False
+
+    def publish_on(self, loop: asyncio.AbstractEventLoop | None) -> None:
+        """Publishes on this loop from now on, or on the relay's own where it is None.
+
+        An in-memory layer belongs to the loop of its receivers and is not safe from any other.
+        """
+        self._loop = loop
+
+    def _run(self) -> None:
+        with asyncio.Runner() as runner:
+            try:
+                stopping = False
+                while not stopping:
+                    self._rung.wait()
+                    self._rung.clear()
+                    stopping = self._stopping  # read before the last look at the log
+                    self._relay_pending(runner)
+            finally:
+                connection.close()
+
+    def _relay_pending(self, runner: asyncio.Runner) -> None:
+        """Places and publishes until nothing is pending. A database error is tried again."""
+        try:
+            while entries := log.sequence():
+                self.sequenced += len(entries)
+                self._publish(runner, entries)
+        except Error:
+            logger.exception("The event log cannot be reached; trying again")
+            connection.close()
+            if not self._stopping:
+                threading.Event().wait(RETRY_DELAY)
+                self._rung.set()
+
+    def _publish(self, runner: asyncio.Runner, entries: list[log.Entry]) -> None:
+        """A layer that fails loses nothing: every hub reads the log.
+
+        It is then left alone for a while, because placing must not wait for it each time.
+        """
+        if time.monotonic() < self._layer_retry_at:
+            return
+        try:
+            self._complete(runner, asyncio.wait_for(layer.publish(entries), PUBLISH_TIMEOUT))
+        except Exception as error:
+            self.layer_failures += 1
+            self._layer_retry_at = time.monotonic() + LAYER_PAUSE
+            logger.warning("The channel layer failed, the log heals it: %r", error)
+
+    def _complete(self, runner: asyncio.Runner, work: Coroutine[Any, Any, None]) -> None:
+        loop = self._loop
+        if loop is None or loop.is_closed():
+            runner.run(work)
+        else:
+            asyncio.run_coroutine_threadsafe(work, loop).result(PUBLISH_TIMEOUT + 1)
+
+
+relay = Relay()

@@ -1,0 +1,148 @@
+"""From a model's signals to its mapped events."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator
+from typing import Any
+
+from django.core.serializers.json import DjangoJSONEncoder
+from django.db import models
+from django.db.models.signals import post_delete, post_save, pre_save
+
+from events import payload
+from events.bus import Draft, emit_many
+from events.catalogue import EventMap, SystemEvent, catalogue
+from events.querysets import rows_created, rows_updated
+
+MASK = "********"
+_BEFORE = "_event_before"
+
+
+def connect() -> None:
+    """Listens to every mapped model. Called once, after autodiscovery; safe to repeat."""
+    for model in catalogue.maps:
+        connect_model(model)
+
+
+def connect_model(model: type[models.Model]) -> None:
+    uid = "events"
+    pre_save.connect(remember, sender=model, dispatch_uid=uid)
+    post_save.connect(emit_saved, sender=model, dispatch_uid=uid)
+    post_delete.connect(emit_deleted, sender=model, dispatch_uid=uid)
+    rows_created.connect(emit_rows_created, sender=model, dispatch_uid=uid)
+    rows_updated.connect(emit_rows_updated, sender=model, dispatch_uid=uid)
+
+
+def subject_of(instance: models.Model) -> str:
+    """What an event about this row is about: `servers.server/42`."""
+    return f"{instance._meta.label_lower}/{instance.pk}"
+
+
+def remember(
+    sender: type[models.Model], instance: models.Model, raw: bool, using: str, **_: Any
+) -> None:
+    """Reads and locks the row as it is before the save, so that no other change slips between."""
+    if raw or sender not in catalogue.maps or instance.pk is None:
+        return
+    rows = sender._base_manager.using(using).select_for_update()
+    setattr(instance, _BEFORE, rows.filter(pk=instance.pk).first())
+
+
+def emit_saved(
+    sender: type[models.Model],
+    instance: models.Model,
+    created: bool,
+    raw: bool,
+    update_fields: Collection[str] | None,
+    **_: Any,
+) -> None:
+    before = instance.__dict__.pop(_BEFORE, None)
+    if raw or sender not in catalogue.maps:
+        return
+    event_map = catalogue.maps[sender]
+    if created or before is None:
+        emit_many(_drafts(event_map.created, _stored(instance)))
+    else:
+        after = _stored(instance, before, update_fields)
+        emit_many(_change_drafts(event_map, before, after))
+
+
+def emit_deleted(sender: type[models.Model], instance: models.Model, **_: Any) -> None:
+    if sender in catalogue.maps:
+        emit_many(_drafts(catalogue.maps[sender].deleted, instance))
+
+
+def emit_rows_created(sender: type[models.Model], instances: list[models.Model], **_: Any) -> None:
+    if sender in catalogue.maps:
+        created = catalogue.maps[sender].created
+        emit_many(draft for instance in instances for draft in _drafts(created, instance))
+
+
+def emit_rows_updated(
+    sender: type[models.Model], changes: list[tuple[models.Model, models.Model]], **_: Any
+) -> None:
+    if sender in catalogue.maps:
+        event_map = catalogue.maps[sender]
+        emit_many(draft for pair in changes for draft in _change_drafts(event_map, *pair))
+
+
+def _stored(
+    instance: models.Model,
+    before: models.Model | None = None,
+    update_fields: Collection[str] | None = None,
+) -> models.Model:
+    """The row as it is in the database now, without asking it where that can be known.
+
+    Attributes may hold what was not saved (`update_fields`), was saved in another form ("22" for
+    22), or is an expression that only the database can tell the value of.
+    """
+    row = type(instance)(pk=instance.pk)
+    row._state.db = instance._state.db
+    for field in instance._meta.concrete_fields:
+        saved = update_fields is None or {field.name, field.attname} & set(update_fields)
+        value = getattr(instance if saved or before is None else before, field.attname)
+        if hasattr(value, "resolve_expression"):
+            return type(instance)._base_manager.using(instance._state.db).get(pk=instance.pk)
+        setattr(row, field.attname, field.to_python(value))
+    return row
+
+
+def _drafts(
+    event_type: SystemEvent | None, instance: models.Model, **extra: Any
+) -> Iterator[Draft]:
+    if event_type is not None:
+        data = payload.represent(catalogue.type(event_type.value), instance, extra)
+        yield Draft(event_type.value, data, subject=subject_of(instance))
+
+
+def _change_drafts(
+    event_map: EventMap, before: models.Model, after: models.Model
+) -> Iterator[Draft]:
+    changed = [name for name in event_map.watched() if _raw(before, name) != _raw(after, name)]
+    changes = {
+        name: {"old": MASK, "new": MASK}
+        if name in event_map.masked
+        else {"old": _shown(before, name), "new": _shown(after, name)}
+        for name in changed
+        if name not in event_map.transitions
+    }
+    if changes:
+        yield from _drafts(event_map.updated, after, changes=changes)
+    for name, event_type in event_map.transitions.items():
+        if name in changed:
+            values = {f"old_{name}": _shown(before, name), f"new_{name}": _shown(after, name)}
+            yield from _drafts(event_type, after, **values)
+
+
+def _raw(instance: models.Model, name: str) -> Any:
+    """A field's value; of a related object its key, which needs no query."""
+    return instance.serializable_value(name)
+
+
+def _shown(instance: models.Model, name: str) -> Any:
+    """A field's value as JSON; of a related object its text."""
+    value = getattr(instance, name)
+    if isinstance(value, models.Model):
+        return str(value)
+    return json.loads(json.dumps(value, cls=DjangoJSONEncoder))

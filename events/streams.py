@@ -1,0 +1,167 @@
+"""One reader's place in the log: a cursor, an audience, a filter, and no queue."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from events import wire
+from events.log import Entry
+
+if TYPE_CHECKING:
+    from events.hub import Hub
+
+CHUNK_BYTES = 64 * 1024  # in one write, so that back-pressure acts between writes
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """What a stream asked for. Empty `types`, or an empty subject, is everything.
+
+    A type ending in `.*` stands for every type below that name.
+    """
+
+    types: frozenset[str] = frozenset()
+    subject: str = ""
+    prefixes: tuple[str, ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        wildcards = tuple(name[:-1] for name in self.types if name.endswith(".*"))
+        object.__setattr__(self, "prefixes", wildcards)
+
+    def names(self, event_type: str) -> bool:
+        return not self.types or event_type in self.types or event_type.startswith(self.prefixes)
+
+    def admits(self, entry: Entry) -> bool:
+        if self.subject and entry.event["subject"] != self.subject:
+            return False
+        return self.names(entry.event["type"])
+
+
+@dataclass(frozen=True, eq=False)
+class Cohort:
+    """Readers with the same rights and the same filter: what one may see, all may see.
+
+    The key of a single user is kept apart from `rights`, or no two readers would share a chunk.
+    Compared by identity; the hub hands out one object for all.
+    """
+
+    rights: frozenset[str]
+    filter: Filter
+
+    def chunk(self, entries: Iterable[Entry], user_key: str) -> tuple[bytes, int | None]:
+        """The readable entries' frames, CHUNK_BYTES or little more, and the last position read.
+
+        The position is None where every entry was read.
+        """
+        frames: list[bytes] = []
+        size = 0
+        for entry in entries:
+            if self._may_read(entry, user_key) and self.filter.admits(entry):
+                frames.append(entry.frame)
+                size += len(entry.frame)
+                if size >= CHUNK_BYTES:
+                    return b"".join(frames), entry.position
+        return b"".join(frames), None
+
+    def _may_read(self, entry: Entry, user_key: str) -> bool:
+        return user_key in entry.audience or not self.rights.isdisjoint(entry.audience)
+
+
+class Stream:
+    """A reader's cursor in the hub. Read it with `next_chunk()`, and tell it `sending()` and
+    `sent()` around each write, so that the hub can find readers that take no bytes.
+
+    Times are of the loop's clock, in seconds.
+    """
+
+    def __init__(self, hub: Hub, cohort: Cohort, user_key: str, cursor: int) -> None:
+        self.hub = hub
+        self.cohort = cohort
+        self.user_key = user_key
+        self.cursor = cursor
+        self.waiter: asyncio.Future[None] | None = None
+        self.closing: str = ""
+        self.retry: int | None = None
+        self.sending_since: float | None = None
+        self.abort: Callable[[], object] = lambda: None
+        self.ends_at = float("inf")
+        self.end_reason = ""
+        self.heartbeat_at = 0.0
+        self.sent()
+
+    def sending(self) -> None:
+        self.sending_since = self.hub.time()
+
+    def sent(self) -> None:
+        """The next heartbeat is due after the configured silence, or up to a fifth sooner.
+
+        The jitter is what keeps the heartbeats of many streams from being one wave.
+        """
+        self.sending_since = None
+        self.heartbeat_at = self.hub.time() + self.hub.heartbeat * random.uniform(0.8, 1.0)
+
+    async def next_chunk(self) -> bytes:
+        """Waits for the next bytes to send; b"" once, after `stream.closing` was returned."""
+        while True:
+            if self.closing:
+                return self._closing_chunk()
+            if self.cursor > self.hub.ring.end:
+                return self._reset("unknown_cursor")
+            chunk = await self._read()
+            if chunk:
+                return chunk
+            if self.hub.time() >= self.heartbeat_at:
+                return wire.heartbeat_frame(self.cursor)
+            if self.cursor >= self.hub.flushed:
+                await self._wait()
+
+    async def _read(self) -> bytes:
+        if self.cursor >= self.hub.flushed:
+            return b""
+        if self.cursor >= self.hub.ring.start:
+            chunk, self.cursor = self.hub.chunk(self.cohort, self.user_key, self.cursor)
+            return chunk
+        return await self._read_from_log()
+
+    async def _read_from_log(self) -> bytes:
+        entries = await self.hub.read_log(self.cursor)
+        if not entries or entries[0].position != self.cursor + 1:
+            return self._reset("retention")
+        chunk, last = self.cohort.chunk(entries, self.user_key)
+        self.cursor = last or entries[-1].position
+        return chunk
+
+    def _reset(self, reason: str) -> bytes:
+        self.cursor = self.hub.flushed
+        return wire.reset_frame(reason, self.cursor)
+
+    def _closing_chunk(self) -> bytes:
+        reason, self.closing = self.closing, "closed"
+        return b"" if reason == "closed" else wire.closing_frame(reason, self.retry)
+
+    async def _wait(self) -> None:
+        """A future of its own for each wait: one cancelled reader must not cancel the others."""
+        self.waiter = self.hub.loop.create_future()
+        try:
+            await self.waiter
+        finally:
+            self.waiter = None
+
+    def wake(self) -> None:
+        if self.waiter is not None and not self.waiter.done():
+            self.waiter.set_result(None)
+
+    def end_at(self, moment: float, reason: str) -> None:
+        """Ends the stream at a time of the loop's clock, or at an earlier one set before."""
+        if moment < self.ends_at:
+            self.ends_at, self.end_reason = moment, reason
+
+    def end(self, reason: str, retry: int | None = None) -> None:
+        """Ends the stream with `stream.closing`; the first reason given holds."""
+        if not self.closing:
+            self.closing, self.retry = reason, retry
+            self.wake()

@@ -1,0 +1,193 @@
+"""The hub between log, channel layer and streams: every order of arrival, every loss."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import Any
+
+import pytest
+from asgiref.sync import sync_to_async
+from channels.layers import get_channel_layer
+from django.contrib.auth.models import User
+from hypothesis import given
+from hypothesis import strategies as st
+
+from events import log
+from events.api import aemit
+from events.bus import Draft, prepare
+from events.hub import Hub, get_hub
+from events.log import Entry
+from events.models import Event, LogHead
+from events.relay import relay
+from events.streams import CHUNK_BYTES, Cohort, Filter
+from events.tests.conftest import NoteEvent
+from events.tests.streaming import streaming
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def place(*texts: str) -> list[Entry]:
+    """Appends and places events without a word to the channel layer."""
+    Event.objects.bulk_create([prepare(Draft(NoteEvent.WRITTEN, {"text": t})) for t in texts])
+    return log.sequence()
+
+
+aplace = sync_to_async(place)
+
+
+async def reaches(hub: Hub, position: int) -> None:
+    async with asyncio.timeout(20):
+        while hub.flushed < position:
+            await asyncio.sleep(0.002)
+
+
+@pytest.mark.asyncio
+async def test_entries_in_any_order_and_twice_come_out_in_order_and_once(hub: Hub) -> None:
+    entries = await aplace(*(str(number) for number in range(50)))
+    shuffled = entries * 2
+    random.Random(7).shuffle(shuffled)
+    for entry in shuffled:
+        hub.ingest([entry])
+    await reaches(hub, 50)
+    held = hub.ring.after(0, 50)
+    assert [entry.position for entry in held] == list(range(1, 51))
+
+
+@pytest.mark.asyncio
+async def test_overtaking_messages_cost_no_reading_of_the_log(hub: Hub) -> None:
+    hub.window = 5.0  # nothing below waits for it
+    first, second = await aplace("a", "b")
+    repairs = hub.repairs
+    hub.ingest([second])
+    hub.ingest([first])
+    assert hub.ring.end == 2
+    assert hub.repairs == repairs
+
+
+@pytest.mark.asyncio
+async def test_a_lost_message_is_read_from_the_log(hub: Hub) -> None:
+    entries = await aplace("a", "b", "c")
+    hub.ingest([entries[2]])
+    await reaches(hub, 3)
+
+
+@pytest.mark.asyncio
+async def test_a_silent_loss_is_found_by_reconciliation(hub: Hub) -> None:
+    await aplace("a")
+    await reaches(hub, 1)
+
+
+@pytest.mark.asyncio
+async def test_what_nobody_placed_is_placed_by_reconciliation(hub: Hub) -> None:
+    """A process that crashed between commit and sequencing."""
+    await sync_to_async(prepare(Draft(NoteEvent.WRITTEN, {"text": "left"})).save)()
+    await reaches(hub, 1)
+
+
+@pytest.mark.asyncio
+async def test_a_layer_that_forgot_the_groups_is_joined_again(
+    in_memory_layer: None, hub: Hub
+) -> None:
+    layer = get_channel_layer()
+    layer.groups.clear()
+    hub._receiver._joined_at = float("-inf")
+    await aplace("a")
+    await reaches(hub, 1)
+    async with asyncio.timeout(20):
+        while "events.everyone" not in layer.groups:
+            await asyncio.sleep(0.002)
+
+
+@pytest.mark.asyncio
+async def test_a_user_is_a_group_while_it_has_streams(
+    in_memory_layer: None, hub: Hub, reader: User
+) -> None:
+    layer = get_channel_layer()
+    group = f"events.user.{reader.pk}"
+    async with streaming(reader):
+        async with streaming(reader):
+            pass
+        assert group in layer.groups
+    async with asyncio.timeout(20):
+        while group in layer.groups:
+            await asyncio.sleep(0.002)
+
+
+@pytest.mark.asyncio
+async def test_an_event_under_an_undeclared_key_arrives_too(hub: Hub, reader: User) -> None:
+    async with streaming(reader) as client:
+        await aemit(NoteEvent.WRITTEN, {"text": "a"}, permissions=["auth.view_user", "x.y"])
+        await aemit(NoteEvent.WRITTEN, {"text": "hidden"}, permissions=["x.y"])
+        await aemit(NoteEvent.WRITTEN, {"text": "b"})
+        await client.until_texts("a", "b")
+
+
+@pytest.mark.asyncio
+async def test_a_log_that_went_back_makes_streams_refetch(hub: Hub, reader: User) -> None:
+    """A restored backup."""
+    await aplace("a", "b", "c")
+    await reaches(hub, 3)
+    async with streaming(reader) as client:
+        await sync_to_async(_restore_to)(1)
+        data = await client.until_frame("stream.reset")
+        assert data == {"reason": "unknown_cursor", "cursor": 1}
+
+
+def _restore_to(position: int) -> None:
+    relay.stop()
+    Event.objects.filter(position__gt=position).delete()
+    LogHead.objects.update(position=position)
+
+
+@pytest.mark.asyncio
+async def test_a_hub_starts_with_the_logs_end_in_memory(transactional_db: Any) -> None:
+    await aplace(*"abc")
+    hub = await get_hub()
+    assert (hub.ring.start, hub.ring.end, hub.flushed) == (0, 3, 3)
+    await hub.stop()
+
+
+@pytest.mark.asyncio
+async def test_streams_opened_at_once_share_one_hub(transactional_db: Any) -> None:
+    hubs = await asyncio.gather(*(get_hub() for _ in range(10)))
+    assert len({id(hub) for hub in hubs}) == 1
+    await hubs[0].stop()
+
+
+@pytest.mark.asyncio
+async def test_a_burst_is_read_in_bounded_writes(hub: Hub, reader: User) -> None:
+    texts = ["x" * 10_000 for _ in range(40)]
+    async with streaming(reader) as client:
+        sizes: list[int] = []
+        original = client.send
+
+        async def measured(message: dict[str, Any]) -> None:
+            sizes.append(len(message.get("body", b"")))
+            await original(message)
+
+        client.send = measured  # type: ignore[method-assign]
+        await aplace(*texts)
+        await client.until_texts(*texts)
+        assert max(sizes, default=0) < CHUNK_BYTES + 12_000
+
+
+KEYS = ["everyone", "auth.view_user", "auth.add_user", "user:1", "user:2"]
+
+
+@given(
+    audiences=st.lists(st.frozensets(st.sampled_from(KEYS)), max_size=30),
+    rights=st.frozensets(st.sampled_from(KEYS[:3])),
+    user=st.sampled_from(KEYS[3:]),
+)
+def test_a_chunk_holds_what_may_be_read_and_nothing_else(
+    audiences: list[frozenset[str]], rights: frozenset[str], user: str
+) -> None:
+    entries = [
+        Entry(number, audience, {"type": "a.b", "subject": ""}, b"%d," % number)
+        for number, audience in enumerate(audiences, start=1)
+    ]
+    chunk, last = Cohort(rights, Filter()).chunk(entries, user)
+    allowed = [b"%d," % e.position for e in entries if e.audience & (rights | {user})]
+    assert chunk == b"".join(allowed)
+    assert last is None

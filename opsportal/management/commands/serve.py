@@ -1,0 +1,168 @@
+"""The production server: uvicorn, which drains its streams before it stops."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import os
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import time
+from types import FrameType
+from typing import Any
+
+import uvicorn
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from events.consumers import ABORT
+from events.hub import get_hub
+
+GRACE = 10  # seconds after the drain in which requests under way may finish
+RESTART_PAUSE = 1.0  # seconds at least between two replacements of children
+
+
+class AbortableProtocol(HttpToolsProtocol):
+    """Lets the event stream drop a connection whose client takes no bytes."""
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self.scope[ABORT] = self._drop  # type: ignore[literal-required]
+
+    def _drop(self) -> None:
+        """Resets the connection: a close would leave what was written in the kernel's buffers."""
+        connection = self.transport.get_extra_info("socket")
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.transport.abort()
+
+
+class DrainingServer(uvicorn.Server):
+    """Ends its event streams one by one, with a `stream.closing`, before uvicorn shuts down."""
+
+    def __init__(self, config: uvicorn.Config, *, supervised: bool) -> None:
+        super().__init__(config)
+        self.supervised = supervised
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.supervised:
+            asyncio.get_running_loop().add_reader(sys.stdin, self._lose_supervisor)
+        await get_hub()
+        # What lives from here on is never garbage: full collections need not look at it.
+        gc.collect()
+        gc.freeze()
+
+    def _lose_supervisor(self) -> None:
+        """Nothing is ever written to a supervised process: what can be read is the end."""
+        asyncio.get_running_loop().remove_reader(sys.stdin)
+        self.should_exit = True
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for server in self.servers:
+            server.close()
+        hub = await get_hub()
+        seconds = settings.EVENTS_DRAIN_SECONDS
+        try:
+            await asyncio.wait_for(hub.drain(seconds), seconds + GRACE)
+        except TimeoutError:
+            self.force_exit = True
+        await super().shutdown(sockets)
+        await hub.stop()
+
+
+class Command(BaseCommand):
+    help = "Serves the portal with uvicorn; SIGTERM drains the event streams first."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
+        parser.add_argument("--port", type=int, default=8000, help="port to listen on")
+        parser.add_argument(
+            "--workers", type=int, default=1, help="processes, which share the port (1)"
+        )
+        # How the processes of --workers get their socket.
+        parser.add_argument("--fd", type=int, help=argparse.SUPPRESS)
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        if options["workers"] < 1:
+            raise CommandError("--workers must be 1 or more")
+        if options["fd"] is not None:
+            serve(socket.socket(fileno=options["fd"]), supervised=True)
+            return
+        listener = self._listen(options["host"], options["port"])
+        if options["workers"] == 1:
+            serve(listener, supervised=False)
+        else:
+            Supervisor(listener, options["workers"]).run()
+
+    def _listen(self, host: str, port: int) -> socket.socket:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((host, port))
+        except (OSError, OverflowError) as error:
+            raise CommandError(f"cannot listen on {host}:{port}: {error}") from error
+        listener.listen(2048)
+        self.stdout.write(f"Serving on http://{host}:{listener.getsockname()[1]}")
+        self.stdout.flush()
+        return listener
+
+
+def serve(listener: socket.socket, *, supervised: bool) -> None:
+    config = uvicorn.Config(
+        "opsportal.asgi:application",
+        http=AbortableProtocol,
+        lifespan="off",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        timeout_graceful_shutdown=GRACE,
+    )
+    DrainingServer(config, supervised=supervised).run(sockets=[listener])
+
+
+class Supervisor:
+    """Keeps `count` processes serving one socket, and ends them all when it is told to end.
+
+    Each child holds the reading end of a pipe from here as its standard input, so that it drains
+    and ends when this process is gone, however that happened.
+    """
+
+    def __init__(self, listener: socket.socket, count: int) -> None:
+        self.listener = listener
+        self.count = count
+        self.stopping = False
+        self.children: dict[int, subprocess.Popen[bytes]] = {}
+
+    def run(self) -> None:
+        signal.signal(signal.SIGTERM, self._stop)
+        signal.signal(signal.SIGINT, self._stop)
+        for _ in range(self.count):
+            self._start()
+        while self.children:
+            started = time.monotonic()
+            pid, _status = os.wait()
+            if self.children.pop(pid, None) is not None and not self.stopping:
+                # A child that cannot start at all is not tried in a busy loop.
+                time.sleep(max(0.0, RESTART_PAUSE - (time.monotonic() - started)))
+                self._start()
+
+    def _start(self) -> None:
+        if self.stopping:
+            return
+        descriptor = self.listener.fileno()
+        command = [sys.executable, sys.argv[0], "serve", "--fd", str(descriptor)]
+        child = subprocess.Popen(command, pass_fds=[descriptor], stdin=subprocess.PIPE)
+        self.children[child.pid] = child
+        if self.stopping:  # told so while the child was being made
+            child.terminate()
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        self.stopping = True
+        for child in list(self.children.values()):
+            child.terminate()

@@ -1,0 +1,35 @@
+from django.contrib import admin
+from django.contrib.auth.views import LoginView, LogoutView
+from django.urls import URLPattern, URLResolver, include, path, re_path
+from django.views.generic import RedirectView
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
+from rest_framework.routers import DefaultRouter
+
+from opsportal import views
+from opsportal.rest import not_found
+from servers.api import ServerViewSet
+
+router = DefaultRouter()
+router.include_root_view = False
+router.register("servers", ServerViewSet, basename="server")
+
+api: list[URLPattern | URLResolver] = [
+    path("auth/token/", views.Login.as_view(), name="token"),
+    path("auth/token/refresh/", views.Refresh.as_view(), name="token-refresh"),
+    path("auth/logout/", views.Logout.as_view(), name="token-logout"),
+    path("schema/", SpectacularAPIView.as_view(), name="schema"),
+    path("docs/", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
+    path("", include(router.urls)),
+    re_path(r"", not_found),
+]
+
+urlpatterns = [
+    path("", RedirectView.as_view(pattern_name="servers:list"), name="home"),
+    path("login/", LoginView.as_view(redirect_authenticated_user=True), name="login"),
+    path("logout/", LogoutView.as_view(), name="logout"),
+    path("servers/", include("servers.urls")),
+    path("admin/", admin.site.urls),
+    path("api/v1/", include(api)),
+    path("healthz", views.healthz, name="healthz"),
+    path("readyz", views.readyz, name="readyz"),
+]

@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.core.validators import EMPTY_VALUES
+from django.db.models import QuerySet
+from django.http import HttpRequest
+
+from servers import services, ssh
+from servers.models import Environment, Server
+
+
+class ServerForm(forms.ModelForm):
+    """The credential is never shown; an empty one keeps what is stored."""
+
+    credential = forms.CharField(
+        required=False,
+        strip=False,
+        widget=forms.Textarea(attrs={"rows": 3, "autocomplete": "off", "spellcheck": "false"}),
+        help_text="A password, or a private key in PEM form. Left empty, the stored one is kept.",
+    )
+
+    class Meta:
+        model = Server
+        fields = ("name", "host", "port", "username", "credential", "environment", "tags")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.stored = self.instance.credential
+        self.initial["credential"] = ""
+
+    def clean_credential(self) -> str:
+        given: str = self.cleaned_data["credential"]
+        return given or self.stored
+
+    def clean_tags(self) -> list[str]:
+        # What counts as empty would pass unchecked, and an emptied field is null.
+        tags = self.cleaned_data["tags"]
+        return [] if tags in EMPTY_VALUES else tags
+
+
+@admin.register(Server)
+class ServerAdmin(admin.ModelAdmin):
+    form = ServerForm
+    list_display = ("name", "host", "port", "environment", "status", "last_tested_at", "latency")
+    list_filter = ("status", "environment")
+    list_select_related = ("environment",)
+    search_fields = ("name", "host", "tags")
+    readonly_fields = (
+        "status",
+        "last_tested_at",
+        "last_test_message",
+        "last_test_latency",
+        "accepted_host_key",
+        "waiting_host_key",
+    )
+    actions = ("test_connection", "accept_host_key")
+
+    @admin.display(description="Latency", ordering="last_test_latency")
+    def latency(self, server: Server) -> str:
+        return "–" if server.last_test_latency is None else f"{server.last_test_latency:.0f} ms"
+
+    @admin.display(description="Accepted host key")
+    def accepted_host_key(self, server: Server) -> str:
+        return ssh.fingerprint(server.host_key) if server.host_key else "–"
+
+    @admin.display(description="Offered host key")
+    def waiting_host_key(self, server: Server) -> str:
+        return ssh.fingerprint(server.offered_host_key) if server.offered_host_key else "–"
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Server]:
+        return super().get_queryset(request).defer("credential")
+
+    def save_model(
+        self, request: HttpRequest, obj: Server, form: forms.ModelForm, change: bool
+    ) -> None:
+        # The form may have been open while a test ran: what it does not change it must not write.
+        obj.save(update_fields=[*form.changed_data, "updated_at"] if change else None)
+
+    def has_test_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("servers.test_server")
+
+    def has_accept_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("servers.accept_host_key")
+
+    @admin.action(description="Test connection", permissions=["test"])
+    def test_connection(self, request: HttpRequest, queryset: QuerySet[Server]) -> None:
+        started = sum(services.request_test(server, request.user) for server in queryset)
+        self.message_user(request, f"Connection tests started: {started}.", messages.SUCCESS)
+
+    @admin.action(description="Accept the offered host key", permissions=["accept"])
+    def accept_host_key(self, request: HttpRequest, queryset: QuerySet[Server]) -> None:
+        waiting = queryset.exclude(offered_host_key="")
+        for server in waiting:
+            services.accept_host_key(server, ssh.fingerprint(server.offered_host_key))
+        self.message_user(request, f"Host keys accepted: {len(waiting)}.", messages.SUCCESS)
+
+
+@admin.register(Environment)
+class EnvironmentAdmin(admin.ModelAdmin):
+    list_display = ("name", "accept_new_host_keys")

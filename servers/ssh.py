@@ -1,0 +1,145 @@
+"""Is a server reachable, is it the one we know, and does it let us in?
+
+A check resolves the name, connects, compares the host key, logs in and runs `true`. It leaves the
+machine's own SSH set-up alone: no configuration, agent, known_hosts or default keys are read.
+"""
+
+import asyncio
+import time
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+import asyncssh
+from asyncssh.public_key import get_default_public_key_algs
+
+from servers import ssh_messages, tcp
+from servers.ssh_attempt import Attempt, Step, Target
+from servers.ssh_messages import CheckError
+
+__all__ = ["Outcome", "Target", "check", "fingerprint"]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a check ended.
+
+    `message` is for an operator and never holds a secret. `latency` is in milliseconds, from the
+    start of connecting to the exit of `true`. `host_key` is the key the server presented, in
+    OpenSSH form without a comment.
+    """
+
+    success: bool
+    message: str
+    latency: float | None
+    host_key: str = ""
+
+
+async def check(target: Target, *, timeout: float) -> Outcome:
+    """Tests the whole way in, within `timeout` seconds. A failure is an Outcome, never raised."""
+    attempt = Attempt(target)
+    try:
+        async with asyncio.timeout(timeout):
+            latency = await _run(attempt, timeout)
+    # asyncssh passes on whatever its parsers raise over a hostile server's bytes.
+    except Exception as error:
+        message = ssh_messages.explain(attempt, error, timeout)
+        return Outcome(False, message, None, attempt.presented)
+    message = ssh_messages.describe(attempt, latency)
+    return Outcome(True, message, latency, attempt.presented)
+
+
+def fingerprint(host_key: str) -> str:
+    """The "SHA256:…" of a key in OpenSSH form. Raises ValueError if it is none."""
+    return asyncssh.import_public_key(host_key).get_fingerprint()
+
+
+async def _run(attempt: Attempt, timeout: float) -> float:
+    """Takes every step; returns the latency in milliseconds, raises what stopped it."""
+    target = attempt.target
+    attempt.accepted = _accepted_key(target)
+    # Decrypting a key takes up to a second of CPU, which other checks need not wait for.
+    key = await asyncio.to_thread(_client_key, target)
+    attempt.step = Step.RESOLVE
+    addresses = await tcp.resolve(target.host, target.port)
+    attempt.step = Step.CONNECT
+    started = time.perf_counter()
+    with closing(await tcp.connect(addresses, timeout)) as line:
+        attempt.step = Step.BANNER
+        options = _options(attempt, key)
+        try:
+            async with asyncssh.connect(target.host, sock=line, **options) as connection:
+                await _run_true(target, connection)
+        finally:
+            attempt.heard = line.heard
+    return (time.perf_counter() - started) * 1000
+
+
+def _accepted_key(target: Target) -> asyncssh.SSHKey | None:
+    try:
+        return asyncssh.import_public_key(target.host_key) if target.host_key else None
+    except ValueError as error:
+        raise CheckError(f"The accepted host key on record is unreadable: {error}.") from error
+
+
+def _client_key(target: Target) -> asyncssh.SSHKey | None:
+    if not target.private_key:
+        return None
+    try:
+        return asyncssh.import_private_key(target.private_key, target.passphrase or None)
+    except ValueError as error:
+        raise CheckError(ssh_messages.explain_private_key(error)) from error
+
+
+def _options(attempt: Attempt, key: asyncssh.SSHKey | None) -> dict[str, Any]:
+    """asyncssh's options: our credentials only, and nothing of this machine's."""
+    password = attempt.target.password or None
+    return {
+        "client_factory": lambda: attempt,
+        "config": None,
+        # Trusts nothing by itself, so that every host key comes to validate_host_public_key; a
+        # certificate would not, so only plain keys are negotiated.
+        "known_hosts": ([], [], []),
+        "x509_trusted_certs": None,
+        "x509_trusted_cert_paths": [],
+        "server_host_key_algs": _host_key_algorithms(attempt.accepted),
+        "username": attempt.target.username,
+        "password": password,
+        "client_keys": [key] if key else None,
+        "agent_path": None,
+        "gss_host": None,
+        "host_based_auth": False,
+        "public_key_auth": key is not None,
+        "password_auth": password is not None,
+        "kbdint_auth": password is not None,
+        "preferred_auth": ["publickey", "password", "keyboard-interactive"],
+        "login_timeout": 0,
+    }
+
+
+def _host_key_algorithms(accepted: asyncssh.SSHKey | None) -> list[str]:
+    """The accepted key's type first: a server with several keys shows the first one we name.
+
+    The other types stay, so that a server which lost that key is told by its new one's fingerprint.
+    """
+    preferred = accepted.sig_algorithms if accepted else (b"ssh-ed25519",)
+    algorithms = sorted(get_default_public_key_algs(), key=lambda name: name not in preferred)
+    return [name.decode() for name in algorithms]
+
+
+async def _run_true(target: Target, connection: asyncssh.SSHClientConnection) -> None:
+    process = await connection.create_process(
+        "true", stdin=asyncssh.DEVNULL, stderr=asyncssh.STDOUT, errors="replace"
+    )
+    # Not all of it: a forced command may talk for ever.
+    said = await process.stdout.read(ssh_messages.QUOTED_CHARACTERS)
+    await process.wait_closed()
+    if process.exit_status == 0:
+        return
+    if process.exit_status is None and not process.exit_signal:
+        raise asyncssh.ConnectionLost("no exit status")
+    ended = f"exited with status {process.exit_status}"
+    if process.exit_signal:
+        ended = f"was killed by SIG{process.exit_signal[0]}"
+    quote = f": {ssh_messages.quote(target, said)}" if said.strip() else ""
+    raise CheckError(f"Logged in as {target.username}, but `true` {ended}{quote}.")

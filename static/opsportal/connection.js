@@ -1,0 +1,60 @@
+/** The page's connection to the stream: started from what the page carries, shown in its header. */
+
+import { useSSE } from "../events/stream.js";
+
+const WORDS = {
+  connecting: "Connecting",
+  live: "Live",
+  reconnecting: "Reconnecting",
+  closed: "Not connected",
+};
+const NEWS = {
+  live: "Live again: changes appear by themselves.",
+  reconnecting: "The connection was lost. Changes appear when it is back.",
+};
+const SETTLED = 4_000; // ms for which a status must last before a screen reader hears of it
+
+/**
+ * @param {string[]} types the event types that the page shows
+ * @returns {{stream: import("../events/stream.js").Subscription, cursor: number}}
+ */
+export function openStream(types) {
+  const badge = document.getElementById("connection");
+  const cursor = Number(badge.dataset.cursor);
+  const stream = useSSE({
+    url: badge.dataset.stream,
+    types,
+    lastEventId: cursor,
+    onUnauthorized: () => goToLogin(badge.dataset.login),
+  });
+  show(badge, stream.status);
+  stream.onStatus((status) => show(badge, status));
+  stream.onStatus(announcer());
+  return { stream, cursor };
+}
+
+/** @param {string} login */
+export function goToLogin(login) {
+  const next = location.pathname + location.search;
+  location.assign(`${login}?${new URLSearchParams({ next })}`);
+}
+
+function show(badge, status) {
+  badge.dataset.status = status;
+  badge.textContent = WORDS[status];
+}
+
+/** Tells of losses that last and of their end, and of nothing that mends itself at once. */
+function announcer() {
+  const region = document.getElementById("connection-news");
+  let timer = 0;
+  let told = "live";
+  return (status) => {
+    clearTimeout(timer);
+    if (status === told || !(status in NEWS)) return;
+    timer = setTimeout(() => {
+      told = status;
+      region.textContent = NEWS[status];
+    }, SETTLED);
+  };
+}

@@ -1,0 +1,105 @@
+"""What a test may ask for: the stack's servers, portals on them, and Debian's Chromium."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.test import override_settings
+
+from tests.plugin import SERVICES, Services
+from tests.portal import Portal
+from tests.services import Postgres, Redis, find_program
+
+
+@pytest.fixture(scope="session")
+def services(pytestconfig: pytest.Config) -> Services:
+    return pytestconfig.stash[SERVICES]
+
+
+@pytest.fixture(scope="session")
+def stack(pytestconfig: pytest.Config) -> str:
+    """`embedded` or `scaled`."""
+    return str(pytestconfig.getoption("stack"))
+
+
+@pytest.fixture(scope="session")
+def postgres(services: Services) -> Postgres:
+    """The run's PostgreSQL, which other tests use too: one that stops it starts its own."""
+    return services.postgres
+
+
+@pytest.fixture(scope="session")
+def redis_server(services: Services) -> Redis:
+    """The run's Redis, which other tests use too: one that stops it starts its own."""
+    return services.redis
+
+
+@pytest.fixture(scope="session")
+def migrated_database(
+    stack: str, services: Services, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A directory with a migrated db.sqlite3; on the scaled stack, the database of its name."""
+    directory = tmp_path_factory.mktemp("migrated", numbered=False)
+    url = services.postgres.create_database(directory.name) if stack == "scaled" else None
+    Portal(directory, url).manage("migrate", "--verbosity=0")
+    return directory
+
+
+@pytest.fixture
+def portal_factory(
+    stack: str, services: Services, migrated_database: Path, tmp_path: Path
+) -> Iterator[Callable[..., Portal]]:
+    """Makes portals, each on a migrated database of its own; arguments are settings by name."""
+    numbers = count(1)
+    with ExitStack() as running:
+
+        def create(**settings: Any) -> Portal:
+            directory = tmp_path / f"portal{next(numbers)}"
+            directory.mkdir()
+            if stack == "embedded":
+                shutil.copy(migrated_database / "db.sqlite3", directory)
+                return running.enter_context(Portal(directory, **settings))
+            name = f"{tmp_path.name}_{directory.name}"[-63:]
+            url = services.postgres.create_database(name, template=migrated_database.name)
+            running.callback(services.postgres.drop_database, name)
+            # A Redis each, as its publish/subscribe knows no databases: two would hear each other.
+            redis = running.enter_context(Redis())
+            return running.enter_context(Portal(directory, url, redis.url, **settings))
+
+        yield create
+
+
+@pytest.fixture
+def portal(portal_factory: Callable[..., Portal]) -> Portal:
+    return portal_factory()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cheap_passwords() -> Iterator[None]:
+    """A fast hash, as Django advises for tests; the portals of `portal_factory` keep theirs."""
+    with override_settings(PASSWORD_HASHERS=["django.contrib.auth.hashers.MD5PasswordHasher"]):
+        yield
+
+
+@pytest.fixture(scope="session")
+def browser_type_launch_args(browser_type_launch_args: dict[str, Any]) -> dict[str, Any]:
+    return browser_type_launch_args | {
+        "executable_path": find_program("chromium", "chromium"),
+        "args": ["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
+    }
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(django_db_modify_db_settings: None) -> None:
+    """SQLite's test database in a file, as threads block each other in one in memory."""
+    from django.db import connection
+
+    if connection.vendor == "sqlite":
+        name = Path(connection.settings_dict["NAME"])
+        connection.settings_dict["TEST"]["NAME"] = str(name.with_name("test.sqlite3"))

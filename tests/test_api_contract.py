@@ -1,0 +1,97 @@
+"""The API keeps to its own OpenAPI, whatever schemathesis thinks of sending."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.core.signals import request_finished, request_started
+from django.core.wsgi import get_wsgi_application
+from django.db import close_old_connections
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from schemathesis import Case, GenerationMode, checks, openapi
+from schemathesis.config import SchemathesisConfig
+
+from servers.tests.cast import authorization_of, create_person, create_server
+from servers.tests.keys import new_host_key
+
+SCHEMA = "/api/v1/schema/"
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+
+
+@pytest.fixture
+def api(db: None) -> Iterator[Any]:
+    """The OpenAPI as served, and behind it the application. Server 1 offers a host key."""
+    create_server(pk=1, host_key=new_host_key(), offered_host_key=new_host_key())
+    # As Django's own test client: a request must not close the connection of the test.
+    signals = (request_started, request_finished)
+    for signal in signals:
+        signal.disconnect(close_old_connections)
+    config = SchemathesisConfig.from_dict({"seed": 1})
+    yield openapi.from_wsgi(SCHEMA, get_wsgi_application(), config=config)
+    for signal in signals:
+        signal.connect(close_old_connections)
+
+
+@pytest.mark.parametrize("mode", GenerationMode, ids=lambda mode: mode.value)
+@pytest.mark.parametrize("method", METHODS)
+def test_every_answer_is_a_declared_one(api: Any, method: str, mode: GenerationMode) -> None:
+    """Never a 500; only declared statuses, in JSON of the declared form."""
+    checks.load_all_checks()
+    wanted = [
+        checks.not_a_server_error,
+        checks.status_code_conformance,
+        checks.content_type_conformance,
+        checks.response_schema_conformance,
+    ]
+    users = {name: authorization_of(create_person(name).user) for name in ("admin", "viewer")}
+    operations = [found.ok() for found in api.include(method=method).get_all_operations()]
+    assert operations
+    for operation in operations:
+
+        @settings(
+            max_examples=20,
+            deadline=None,
+            derandomize=True,
+            database=None,
+            phases=[Phase.generate],
+            suppress_health_check=list(HealthCheck),
+        )
+        @given(
+            operation.as_strategy(generation_mode=mode),
+            st.booleans(),
+            st.sampled_from(["admin", "admin", "admin", "viewer"]),
+        )
+        def send(case: Case, exists: bool, user: str) -> None:
+            if exists and "id" in case.path_parameters:
+                case.path_parameters["id"] = "1"
+            case.call_and_validate(headers={"Authorization": users[user]}, checks=wanted)
+
+        send()
+
+
+def test_the_openapi_names_every_endpoint_and_its_refusals(api: Any) -> None:
+    paths = api.raw_schema["paths"]
+    assert set(paths) == {
+        f"/api/v1/{path}"
+        for path in (
+            "auth/token/",
+            "auth/token/refresh/",
+            "auth/logout/",
+            "servers/",
+            "servers/{id}/",
+            "servers/{id}/test-connection/",
+            "servers/{id}/host-key/",
+        )
+    }
+    for methods in paths.values():
+        for operation in methods.values():
+            assert {"401", "403", "406"} <= set(operation["responses"])
+
+
+def test_the_openapi_gives_out_no_credential(api: Any) -> None:
+    schemas = api.raw_schema["components"]["schemas"]
+    assert "credential" in schemas["ServerRequest"]["properties"]
+    assert "credential" not in schemas["Server"]["properties"]
