@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
 
@@ -36,9 +36,12 @@ class Refused(Exception):
 class Reader:
     """An authenticated user. `expires_at` is when its token ends, in seconds since the epoch."""
 
-    key: str
+    pk: Any
     expires_at: float | None = None
-    user: Any = field(default=None, repr=False)
+
+    @property
+    def key(self) -> str:
+        return user_key(self.pk)
 
 
 def _nothing(_: Any) -> HttpResponse:
@@ -63,7 +66,7 @@ def authenticate(scope: Mapping[str, Any]) -> Reader:
         raise _refusal(request, error) from error
     if not user.is_authenticated:
         raise _anonymous(request)
-    return Reader(user_key(user), _expiry(request.auth), user)
+    return Reader(user.pk, _expiry(request.auth))
 
 
 def rights(reader: Reader) -> frozenset[str]:
@@ -71,7 +74,7 @@ def rights(reader: Reader) -> frozenset[str]:
 
     The user is read afresh: Django caches permissions on the object that was asked for them.
     """
-    user = get_user_model()._default_manager.filter(pk=reader.user.pk).first()
+    user = get_user_model()._default_manager.filter(pk=reader.pk).first()
     if user is None or not user.is_active:
         raise Refused(403, "This user is inactive.")
     return frozenset([EVERYONE, *user.get_all_permissions()])

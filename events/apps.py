@@ -8,9 +8,10 @@ class EventsConfig(AppConfig):
 
     def ready(self) -> None:
         from events import catalogue, signals
-        from events.checks import check_atomic_requests, check_event_maps
+        from events.checks import check_atomic_requests, check_event_maps, check_proxies
 
         catalogue.autodiscover()
         signals.connect()
         checks.register(check_event_maps)
+        checks.register(check_proxies)
         checks.register(check_atomic_requests, checks.Tags.database)

@@ -6,7 +6,7 @@ An audience is a set of keys, and one key in common is enough. A key is a Django
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any, Final
 
 EVERYONE: Final = "everyone"
@@ -18,8 +18,11 @@ _GROUP = re.compile(r"[A-Za-z0-9_.-]{1,99}", re.ASCII)
 
 
 def user_key(user: Any) -> str:
-    """The key of one user, given as a user or as a primary key."""
-    return f"{USER_PREFIX}{getattr(user, 'pk', user)}"
+    """The key of one user, given as a user or as a primary key. Raises ValueError for None."""
+    key = getattr(user, "pk", user)
+    if key is None:
+        raise ValueError("a user without primary key cannot be addressed")
+    return f"{USER_PREFIX}{key}"
 
 
 def permission_key(permission: str) -> str:
@@ -30,13 +33,18 @@ def permission_key(permission: str) -> str:
 
 
 def audience(
-    declared: Iterable[str], permissions: Iterable[str] | None, users: Iterable[Any]
+    declared: Collection[str], permissions: Iterable[str] | None, users: Iterable[Any]
 ) -> list[str]:
     """The keys of one event, sorted.
 
     The type's own keys hold where neither permissions nor users are named; permissions named as
-    an empty list mean everyone; users alone mean just those users.
+    an empty list mean everyone; users alone mean just those users. A type that declares no key is
+    internal, and stays so whatever is named.
     """
+    if not declared:
+        return []
+    if isinstance(users, str):
+        raise ValueError("users must be a list of users, not a text")
     keys = {user_key(user) for user in users}
     if permissions is None:
         return sorted(keys or declared)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,14 +10,11 @@ from asgiref.sync import sync_to_async
 from django.db import transaction
 from django.utils import timezone
 
-from events import context, payload
+from events import context, payload, wire
 from events.audience import audience
 from events.catalogue import catalogue
 from events.models import Event
 from events.relay import relay
-
-_SUBJECT = re.compile(r"[\w.]+/[\w.:@-]+", re.ASCII)
-_SUBJECT_LENGTH = 200
 
 
 class InvalidSubject(ValueError):
@@ -101,6 +97,6 @@ def append(events: list[Event]) -> list[Event]:
 
 
 def _subject(subject: str) -> str:
-    if subject and (len(subject) > _SUBJECT_LENGTH or not _SUBJECT.fullmatch(subject)):
-        raise InvalidSubject(f"{subject[:_SUBJECT_LENGTH]!r} is not a subject as 'app.model/key'")
+    if subject and not wire.is_subject(subject):
+        raise InvalidSubject(f"{subject[:100]!r} is not a subject such as 'app.model/key'")
     return subject

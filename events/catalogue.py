@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
@@ -58,6 +58,10 @@ class EventMap:
     def types(self) -> list[SystemEvent]:
         named = [self.created, self.updated, self.deleted, *self.transitions.values()]
         return [event_type for event_type in named if event_type is not None]
+
+    def untouched_secrets(self, changed: Collection[str] | None) -> list[str]:
+        """The masked fields that need not be read, where only these fields change (None: all)."""
+        return [] if changed is None else [name for name in self.masked if name not in changed]
 
     def watched(self) -> list[str]:
         """Names of the fields whose old values must be known when a row is saved."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.apps import apps
 from django.conf import settings
 from django.core import checks
 
@@ -33,3 +34,15 @@ def check_atomic_requests(**_: Any) -> list[checks.CheckMessage]:
     text = "DATABASES['default']['ATOMIC_REQUESTS'] is off."
     hint = "A request that fails half-way would leave half of its changes and events."
     return [checks.Warning(text, hint=hint, id="events.W001")]
+
+
+def check_proxies(**_: Any) -> list[checks.CheckMessage]:
+    """events.W002: Django's signals name the proxy as sender, which no map listens to."""
+    hint = "Save through the model itself, or register a map for the proxy."
+    return [
+        checks.Warning("Changes through this proxy emit no events.", hint, model, "events.W002")
+        for model in apps.get_models()
+        if model._meta.proxy
+        and model._meta.concrete_model in catalogue.maps
+        and model not in catalogue.maps
+    ]

@@ -19,7 +19,7 @@ from django.conf import settings
 from events import access, conf, wire
 from events.access import Refused
 from events.catalogue import catalogue
-from events.hub import Hub, TooManyStreams, get_hub
+from events.hub import Draining, Hub, TooManyStreams, get_hub
 from events.parameters import StreamParameters
 from events.streams import Stream
 
@@ -73,14 +73,14 @@ class EventStreamConsumer(AsyncHttpConsumer):
     async def _answer(self) -> None:
         parameters = StreamParameters.of(self.scope)
         hub = await get_hub()
-        if hub.draining:
-            raise unavailable("This process is about to stop.")
         reader = await access.aauthenticate(self.scope)
         # The cursor first: a change of rights after this position finds them read after it.
         cursor = await hub.position(parameters.last_event_id)
         rights = await access.arights(reader)
         try:
             stream = hub.open(cursor, rights, reader.key, parameters.filter)
+        except Draining:
+            raise unavailable("This process is about to stop.") from None
         except TooManyStreams as error:
             raise too_many(error) from error
         try:

@@ -11,17 +11,17 @@ import asyncio
 import logging
 import random
 from collections import Counter
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final, TypeVar
+from collections.abc import Iterable
+from typing import Any, Final
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
-from django.db import Error, connection
+from django.db import connection
 
 from events import conf, layer, log
 from events.audience import USER_PREFIX
 from events.catalogue import catalogue
 from events.log import Entry
+from events.log_thread import LogThread
 from events.receiver import Receiver
 from events.relay import relay
 from events.ring import Ring
@@ -29,12 +29,17 @@ from events.streams import Cohort, Filter, Stream
 
 logger = logging.getLogger(__name__)
 
-T = TypeVar("T")
-
 WATCH_INTERVAL: Final = 0.04  # seconds between looks at SQLite's data_version
 SWEEP_INTERVAL: Final = 0.25  # seconds between looks for silent, stalled and overdue streams
+CHUNK_EVENTS: Final = 500  # the most that one chunk looks through
+CACHED_CHUNKS: Final = 256  # of 64 KB and little more each
+REPLAY_EVENTS: Final = 100  # read from the log at a time for one reader
 EARLY_ENTRIES: Final = 1000  # the most that wait for what lies between
 DRAIN_RETRY: Final = (500, 3000)  # milliseconds in which the clients of a drained process return
+
+
+class Draining(Exception):
+    """This process is about to stop."""
 
 
 class TooManyStreams(Exception):
@@ -72,7 +77,8 @@ class Hub:
         self._flush_timer: asyncio.TimerHandle | None = None
         self._last_flush = 0.0
         self._reconciliation: asyncio.Task[None] | None = None
-        self._executor = ThreadPoolExecutor(1, thread_name_prefix="hub-log")
+        self._log = LogThread("hub-log")
+        self._replay = LogThread("hub-replay")  # of its own: who is behind delays nobody else
         self._receiver = Receiver(self._take)
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -85,7 +91,7 @@ class Hub:
         """Joins the groups first and reads the log then, so that nothing falls between."""
         relay.publish_on(self.loop)
         await self._receiver.start(catalogue.permissions())
-        head, recent = await self._in_log_thread(lambda: (log.head(), log.tail(self.ring.size)))
+        head, recent = await self._log.run(lambda: (log.head(), log.tail(self.ring.size)))
         position = recent[0].position - 1 if recent else head.position
         self.ring = Ring(self.ring.size, self.ring.limit, position)
         self.ring.extend(recent)
@@ -101,8 +107,8 @@ class Hub:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._receiver.stop()
-        await self.loop.run_in_executor(self._executor, lambda: connection.close())
-        self._executor.shutdown(wait=False)
+        await self._log.stop()
+        await self._replay.stop()
 
     # Events in
 
@@ -147,20 +153,20 @@ class Hub:
         return self._reconciliation
 
     async def _reconcile(self) -> None:
-        held = self.ring.end
-        head, pending = await self._in_log_thread(lambda: (log.head(), log.has_pending()))
+        held, repairs = self.ring.end, self.repairs
+        head, pending = await self._log.run(lambda: (log.head(), log.has_pending()))
         if pending:
             relay.ring()
         if head.position < held:  # not the ring's end of now: events arrived during the reading
             self._begin_anew(head.position)
         while self.ring.end < head.position:
             await self._repair(head)
-        if self.ring.end > held:
+        if self.repairs > repairs:
             self._receiver.rejoin()
 
     async def _repair(self, head: log.Head) -> None:
         start = self.ring.end
-        entries = await self._in_log_thread(lambda: log.read(start, upto=head.position))
+        entries = await self._log.run(lambda: log.read(start, upto=head.position))
         if not entries or entries[0].position > start + 1:
             self._begin_anew(entries[0].position - 1 if entries else head.position)
         self.repairs += 1
@@ -171,24 +177,15 @@ class Hub:
         logger.warning("The hub goes from position %s to %s", self.ring.end, position)
         self.ring = Ring(self.ring.size, self.ring.limit, position)
         self._early.clear()
+        for stream in self.streams:
+            if stream.cursor > position:
+                stream.lose("unknown_cursor")
         self._flush()
 
-    async def read_log(self, after: int) -> list[Entry]:
-        """Entries after a position that the ring has forgotten, up to what is flushed."""
+    async def replay(self, after: int) -> list[Entry]:
+        """Some entries after a position that the ring has forgotten, up to what is flushed."""
         upto = self.flushed
-        return await self._in_log_thread(lambda: log.read(after, upto=upto))
-
-    async def _in_log_thread(self, work: Callable[[], T]) -> T:
-        """Runs database work in the hub's one thread, which keeps its one connection."""
-
-        def run() -> T:
-            try:
-                return work()
-            except Error:
-                connection.close()
-                raise
-
-        return await self.loop.run_in_executor(self._executor, run)
+        return await self._replay.run(lambda: log.read(after, upto=upto, limit=REPLAY_EVENTS))
 
     # Events out
 
@@ -213,24 +210,30 @@ class Hub:
         Built once and shared by all readers of a cohort, but for those users whom an event in
         this span addresses by name.
         """
-        key = (cohort, user_key if user_key in self._addressed_after(after) else "", after)
+        upto = min(self.flushed, after + CHUNK_EVENTS)
+        key = (cohort, user_key if user_key in self._addressed_in(after, upto) else "", after)
         found = self._chunks.get(key)
         if found is None:
-            entries = self.ring.after(after, self.flushed)
-            joined, last = cohort.chunk(entries, key[1])
-            found = self._chunks[key] = (joined, self.flushed if last is None else last)
+            joined, last = cohort.chunk(self.ring.after(after, upto), key[1])
+            found = self._chunks[key] = (joined, upto if last is None else last)
+            self._bound_caches()
         return found
 
-    def _addressed_after(self, after: int) -> frozenset[str]:
-        """The keys of single users among the audiences in (after, flushed]."""
+    def _addressed_in(self, after: int, upto: int) -> frozenset[str]:
+        """The keys of single users among the audiences in (after, upto]."""
         found = self._addressed.get(after)
         if found is None:
-            entries = self.ring.after(after, self.flushed)
-            keys = {
-                key for entry in entries for key in entry.audience if key.startswith(USER_PREFIX)
-            }
-            found = self._addressed[after] = frozenset(keys)
+            entries = self.ring.after(after, upto)
+            keys = (key for entry in entries for key in entry.audience)
+            found = frozenset(key for key in keys if key.startswith(USER_PREFIX))
+            self._addressed[after] = found
         return found
+
+    def _bound_caches(self) -> None:
+        """Readers who return choose their cursors: what they ask for must not pile up."""
+        if len(self._chunks) > CACHED_CHUNKS:
+            self._chunks.clear()
+            self._addressed.clear()
 
     # Readers
 
@@ -251,8 +254,10 @@ class Hub:
     def open(self, cursor: int, rights: frozenset[str], user_key: str, wanted: Filter) -> Stream:
         """A stream of what these rights may read after `cursor`. Call `leave` when it ends.
 
-        Raises TooManyStreams.
+        Raises Draining or TooManyStreams.
         """
+        if self.draining:
+            raise Draining
         if len(self.streams) >= conf.get("EVENTS_MAX_STREAMS"):
             raise TooManyStreams(of_user=False)
         if self._streams_of[user_key] >= conf.get("EVENTS_MAX_STREAMS_PER_USER"):
@@ -300,13 +305,13 @@ class Hub:
 
     async def _watch_database(self) -> None:
         """On SQLite, sees within WATCH_INTERVAL what another process committed."""
-        version = await self._in_log_thread(log.data_version)
-        while version is not None:
-            await asyncio.sleep(WATCH_INTERVAL)
-            latest = await self._attempt(self._in_log_thread(log.data_version))
-            if latest not in (None, version):
+        version = None
+        while connection.vendor == "sqlite":
+            latest = await self._attempt(self._log.run(log.data_version))
+            if latest != version:
                 version = latest
                 await self._attempt(self.reconcile())
+            await asyncio.sleep(WATCH_INTERVAL)
 
     async def _attempt(self, work: Any) -> Any:
         """The result, or None where the database or the layer fails: the next round tries again."""
@@ -319,7 +324,10 @@ class Hub:
     async def _sweep_regularly(self) -> None:
         while True:
             await asyncio.sleep(min(SWEEP_INTERVAL, self.heartbeat / 10))
-            self._sweep(self.time())
+            try:
+                self._sweep(self.time())
+            except Exception:  # one stream's trouble must not end the care for all
+                logger.exception("The sweep over the streams failed")
 
     def _sweep(self, now: float) -> None:
         stalled = now - conf.get("EVENTS_WRITE_TIMEOUT")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from django.db import connection, transaction
+from django.db.models import QuerySet
 
 from events import wire
 from events.models import Event, LogHead
@@ -24,20 +26,32 @@ _PLACE = """
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
-    """An event at its place in the log, ready to send.
+class Record:
+    """An event at its place in the log, in its public form (docs/protocol.md, "Events")."""
 
-    `event` is its public form (protocol.md, "The stream"); `frame` the same as SSE bytes.
-    """
+    audience: list[str]
+    event: dict[str, Any]
+
+    @property
+    def position(self) -> int:
+        position: int = self.event["id"]
+        return position
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An event at its place in the log, as SSE bytes, with what decides who gets them."""
 
     position: int
     audience: frozenset[str]
-    event: dict[str, Any]
+    type: str
+    subject: str
     frame: bytes
 
     @classmethod
-    def of(cls, audience: list[str], event: dict[str, Any]) -> Entry:
-        return cls(event["id"], frozenset(audience), event, wire.event_frame(event))
+    def of(cls, audience: Iterable[str], event: Mapping[str, Any]) -> Entry:
+        frame = wire.event_frame(event)
+        return cls(event["id"], frozenset(audience), event["type"], event["subject"], frame)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +71,7 @@ def has_pending() -> bool:
     return Event.objects.filter(position__isnull=True).exists()
 
 
-def sequence(limit: int = BATCH) -> list[Entry]:
+def sequence(limit: int = BATCH) -> list[Record]:
     """Gives up to `limit` committed events the next positions; returns them in order.
 
     Anyone may call it at any time: the head's row lock makes callers take turns, so an event
@@ -73,19 +87,26 @@ def sequence(limit: int = BATCH) -> list[Entry]:
             cursor.execute(_PLACE, [last, limit])
             placed = cursor.rowcount
         LogHead.objects.filter(pk=1).update(position=last + placed)
-        return read(last, upto=last + placed, limit=placed) if placed else []
+        return [Record(row.audience, public(row)) for row in _rows(last, last + placed)]
 
 
 def read(after: int, *, upto: int, limit: int = BATCH) -> list[Entry]:
     """At most `limit` entries at the positions in (after, upto], in order."""
-    rows = Event.objects.filter(position__gt=after, position__lte=upto).order_by("position")
-    return [Entry.of(row.audience, public(row)) for row in rows[:limit]]
+    return [Entry.of(row.audience, public(row)) for row in _rows(after, upto)[:limit]]
+
+
+def _rows(after: int, upto: int) -> QuerySet[Event]:
+    return Event.objects.filter(position__gt=after, position__lte=upto).order_by("position")
 
 
 def tail(count: int) -> list[Entry]:
-    """The last `count` entries that are kept, in order."""
+    """The last `count` entries that are kept, in order and without a gap between them."""
     rows = Event.objects.filter(position__gte=head().floor).order_by("-position")[:count]
-    return [Entry.of(row.audience, public(row)) for row in reversed(rows)]
+    entries = [Entry.of(row.audience, public(row)) for row in rows]
+    whole = [
+        entry for back, entry in enumerate(entries) if entry.position == entries[0].position - back
+    ]
+    return whole[::-1]
 
 
 def public(row: Event) -> dict[str, Any]:

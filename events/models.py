@@ -77,6 +77,8 @@ class EmittingModel(models.Model):
 
     class Meta:
         abstract = True
+        # Related managers' add() and set(), and SET_NULL on a deletion, use this one.
+        base_manager_name = "objects"
 
     def save(self, *args: Any, using: str | None = None, **kwargs: Any) -> None:
         with transaction.atomic(using=using):

@@ -16,7 +16,6 @@ from events.streams import Filter
 
 NAMES = {"types", "subject", "last_event_id", "ticket"}
 _TYPE = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)*(\.\*)?", re.ASCII)
-_SUBJECT = re.compile(r"[\w.]+/[\w.:@-]+", re.ASCII)
 _LONGEST = 2000  # characters of a parameter
 
 
@@ -47,8 +46,11 @@ def accepts_events(accept: str) -> bool:
     """By RFC 9110, 12.5.1: without the header, everything is accepted."""
     if not accept.strip():
         return True
-    offers = [MediaType(part) for part in accept.split(",") if part.strip()]
-    return any(offer.match("text/event-stream") and offer.quality > 0 for offer in offers)
+    try:
+        offers = [MediaType(part) for part in accept.split(",") if part.strip()]
+        return any(offer.match("text/event-stream") and offer.quality > 0 for offer in offers)
+    except ValueError:  # a malformed parameter of a media type
+        return False
 
 
 def parse_query(raw: bytes) -> dict[str, str]:
@@ -82,6 +84,6 @@ def parse_types(text: str) -> frozenset[str]:
 
 
 def parse_subject(text: str) -> str:
-    if text and (len(text) > _LONGEST or not _SUBJECT.fullmatch(text)):
+    if text and not wire.is_subject(text):
         raise Refused(400, "subject: must be of the form app.model/key.")
     return text

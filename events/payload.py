@@ -8,6 +8,7 @@ from rest_framework import serializers
 from rest_framework.utils.serializer_helpers import ReturnDict
 
 from events.catalogue import EventType
+from events.wire import encode_json
 
 
 class InvalidEventData(ValueError):
@@ -30,6 +31,10 @@ def validated(event_type: EventType, data: Mapping[str, Any]) -> dict[str, Any]:
     if not serializer.is_valid():
         raise InvalidEventData(event_type.name, serializer.errors)
     result: ReturnDict = serializer.data
+    try:
+        encode_json(result)
+    except (ValueError, RecursionError) as error:
+        raise InvalidEventData(event_type.name, {"data": [f"Not JSON: {error}"]}) from error
     return dict(result)
 
 

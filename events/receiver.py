@@ -15,6 +15,7 @@ from events.audience import EVERYONE, group_name
 logger = logging.getLogger(__name__)
 
 RETRY_DELAY: Final = 0.5  # seconds before a layer that failed is tried again
+TIMEOUT: Final = 2.0  # seconds until a layer that does not answer counts as failed
 REJOIN_PAUSE: Final = 5.0  # seconds at least between two times of joining all groups
 
 
@@ -31,12 +32,16 @@ class Receiver:
         self._layer = get_channel_layer()
         self._channel = ""
         self._groups: set[str] = set()
+        self._joined = False
         self._joined_at = 0.0
         self._task: asyncio.Task[None] | None = None
         self._background: set[asyncio.Task[None]] = set()
 
     async def start(self, keys: Iterable[str]) -> None:
-        """Joins the groups of these audience keys and of everyone; a layer that is down waits."""
+        """Joins the groups of these audience keys and of everyone.
+
+        A layer that is down, or does not answer, is tried again while the hub is at work.
+        """
         self._groups = {group_name(key) for key in [EVERYONE, *keys]}
         if self._layer is None:
             return
@@ -49,8 +54,7 @@ class Receiver:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         if self._layer is not None and self._channel:
-            leaving = (self._layer.group_discard(g, self._channel) for g in self._groups)
-            await asyncio.gather(*leaving, return_exceptions=True)
+            await self._attempt(self._leave_all())
 
     def join(self, key: str) -> None:
         """Joins the group of one more audience key, in the background."""
@@ -80,7 +84,8 @@ class Receiver:
 
     async def _attempt(self, work: Coroutine[Any, Any, None]) -> None:
         try:
-            await work
+            async with asyncio.timeout(TIMEOUT):
+                await work
         except Exception as error:
             self._failed(error)
 
@@ -91,6 +96,12 @@ class Receiver:
             self._channel = await self._layer.new_channel()
         for group in list(self._groups):
             await self._layer.group_add(group, self._channel)
+        self._joined = True
+
+    async def _leave_all(self) -> None:
+        assert self._layer is not None
+        for group in self._groups:
+            await self._layer.group_discard(group, self._channel)
 
     async def _receive_forever(self) -> None:
         while True:
@@ -102,8 +113,9 @@ class Receiver:
 
     async def _receive(self) -> None:
         assert self._layer is not None
-        if not self._channel:
-            await self._join()
+        if not self._joined:
+            async with asyncio.timeout(TIMEOUT):
+                await self._join()
         message = await self._layer.receive(self._channel)
         if message["type"] == layer.MESSAGE_TYPE:
             self._take(message)

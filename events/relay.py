@@ -15,7 +15,7 @@ import time
 from collections.abc import Coroutine
 from typing import Any, Final
 
-from django.db import Error, connection
+from django.db import connection
 
 from events import layer, log
 
@@ -51,9 +51,9 @@ class Relay:
     def ring(self) -> None:
         """Asks for a look at the log. Returns at once and never fails."""
         self._rung.set()
-        if self._thread is None:
+        if self._thread is None or not self._thread.is_alive():
             with self._start_lock:
-                if self._thread is None:
+                if self._thread is None or not self._thread.is_alive():
                     self._thread = threading.Thread(target=self._run, name="relay", daemon=True)
                     self._thread.start()
                     atexit.register(self.stop)
@@ -86,19 +86,19 @@ class Relay:
                 connection.close()
 
     def _relay_pending(self, runner: asyncio.Runner) -> None:
-        """Places and publishes until nothing is pending. A database error is tried again."""
+        """Places and publishes until nothing is pending. What fails is tried again."""
         try:
-            while entries := log.sequence():
-                self.sequenced += len(entries)
-                self._publish(runner, entries)
-        except Error:
-            logger.exception("The event log cannot be reached; trying again")
+            while records := log.sequence():
+                self.sequenced += len(records)
+                self._publish(runner, records)
+        except Exception:  # the thread must outlive whatever it meets
+            logger.exception("Events cannot be placed; trying again")
             connection.close()
             if not self._stopping:
                 threading.Event().wait(RETRY_DELAY)
                 self._rung.set()
 
-    def _publish(self, runner: asyncio.Runner, entries: list[log.Entry]) -> None:
+    def _publish(self, runner: asyncio.Runner, records: list[log.Record]) -> None:
         """A layer that fails loses nothing: every hub reads the log.
 
         It is then left alone for a while, because placing must not wait for it each time.
@@ -106,7 +106,7 @@ class Relay:
         if time.monotonic() < self._layer_retry_at:
             return
         try:
-            self._complete(runner, asyncio.wait_for(layer.publish(entries), PUBLISH_TIMEOUT))
+            self._complete(runner, asyncio.wait_for(layer.publish(records), PUBLISH_TIMEOUT))
         except Exception as error:
             self.layer_failures += 1
             self._layer_retry_at = time.monotonic() + LAYER_PAUSE

@@ -8,7 +8,7 @@ from typing import Any
 
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models
-from django.db.models.signals import post_delete, post_save, pre_save
+from django.db.models.signals import post_delete, post_save, pre_delete, pre_save
 
 from events import payload
 from events.bus import Draft, emit_many
@@ -29,6 +29,7 @@ def connect_model(model: type[models.Model]) -> None:
     uid = "events"
     pre_save.connect(remember, sender=model, dispatch_uid=uid)
     post_save.connect(emit_saved, sender=model, dispatch_uid=uid)
+    pre_delete.connect(remember, sender=model, dispatch_uid=uid)
     post_delete.connect(emit_deleted, sender=model, dispatch_uid=uid)
     rows_created.connect(emit_rows_created, sender=model, dispatch_uid=uid)
     rows_updated.connect(emit_rows_updated, sender=model, dispatch_uid=uid)
@@ -40,12 +41,21 @@ def subject_of(instance: models.Model) -> str:
 
 
 def remember(
-    sender: type[models.Model], instance: models.Model, raw: bool, using: str, **_: Any
+    sender: type[models.Model],
+    instance: models.Model,
+    using: str,
+    raw: bool = False,
+    update_fields: Collection[str] | None = None,
+    **_: Any,
 ) -> None:
-    """Reads and locks the row as it is before the save, so that no other change slips between."""
+    """Reads and locks the row as it is before the change, so that no other slips between.
+
+    A secret that does not change is not read: what cannot be decrypted must not stop the rest.
+    """
     if raw or sender not in catalogue.maps or instance.pk is None:
         return
-    rows = sender._base_manager.using(using).select_for_update()
+    secrets = catalogue.maps[sender].untouched_secrets(update_fields)
+    rows = sender._base_manager.using(using).select_for_update().defer(*secrets)
     setattr(instance, _BEFORE, rows.filter(pk=instance.pk).first())
 
 
@@ -69,14 +79,16 @@ def emit_saved(
 
 
 def emit_deleted(sender: type[models.Model], instance: models.Model, **_: Any) -> None:
-    if sender in catalogue.maps:
-        emit_many(_drafts(catalogue.maps[sender].deleted, instance))
+    """Tells of the row as it was stored; of one that somebody else has deleted, nothing."""
+    before = instance.__dict__.pop(_BEFORE, None)
+    if sender in catalogue.maps and before is not None:
+        emit_many(_drafts(catalogue.maps[sender].deleted, before))
 
 
 def emit_rows_created(sender: type[models.Model], instances: list[models.Model], **_: Any) -> None:
     if sender in catalogue.maps:
         created = catalogue.maps[sender].created
-        emit_many(draft for instance in instances for draft in _drafts(created, instance))
+        emit_many(d for instance in instances for d in _drafts(created, _stored(instance)))
 
 
 def emit_rows_updated(
@@ -101,7 +113,10 @@ def _stored(
     row._state.db = instance._state.db
     for field in instance._meta.concrete_fields:
         saved = update_fields is None or {field.name, field.attname} & set(update_fields)
-        value = getattr(instance if saved or before is None else before, field.attname)
+        source = instance if saved or before is None else before
+        if field.attname in source.get_deferred_fields():
+            continue
+        value = getattr(source, field.attname)
         if hasattr(value, "resolve_expression"):
             return type(instance)._base_manager.using(instance._state.db).get(pk=instance.pk)
         setattr(row, field.attname, field.to_python(value))
@@ -119,7 +134,8 @@ def _drafts(
 def _change_drafts(
     event_map: EventMap, before: models.Model, after: models.Model
 ) -> Iterator[Draft]:
-    changed = [name for name in event_map.watched() if _raw(before, name) != _raw(after, name)]
+    read = set(event_map.watched()) - before.get_deferred_fields()
+    changed = [n for n in event_map.watched() if n in read and _raw(before, n) != _raw(after, n)]
     changes = {
         name: {"old": MASK, "new": MASK}
         if name in event_map.masked

@@ -36,9 +36,9 @@ class Filter:
         return not self.types or event_type in self.types or event_type.startswith(self.prefixes)
 
     def admits(self, entry: Entry) -> bool:
-        if self.subject and entry.event["subject"] != self.subject:
+        if self.subject and entry.subject != self.subject:
             return False
-        return self.names(entry.event["type"])
+        return self.names(entry.type)
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,6 +83,7 @@ class Stream:
         self.cohort = cohort
         self.user_key = user_key
         self.cursor = cursor
+        self.lost = ""
         self.waiter: asyncio.Future[None] | None = None
         self.closing: str = ""
         self.retry: int | None = None
@@ -109,8 +110,8 @@ class Stream:
         while True:
             if self.closing:
                 return self._closing_chunk()
-            if self.cursor > self.hub.ring.end:
-                return self._reset("unknown_cursor")
+            if self.lost or self.cursor > self.hub.ring.end:
+                return self._reset(self.lost or "unknown_cursor")
             chunk = await self._read()
             if chunk:
                 return chunk
@@ -128,7 +129,7 @@ class Stream:
         return await self._read_from_log()
 
     async def _read_from_log(self) -> bytes:
-        entries = await self.hub.read_log(self.cursor)
+        entries = await self.hub.replay(self.cursor)
         if not entries or entries[0].position != self.cursor + 1:
             return self._reset("retention")
         chunk, last = self.cohort.chunk(entries, self.user_key)
@@ -136,6 +137,7 @@ class Stream:
         return chunk
 
     def _reset(self, reason: str) -> bytes:
+        self.lost = ""
         self.cursor = self.hub.flushed
         return wire.reset_frame(reason, self.cursor)
 
@@ -154,6 +156,11 @@ class Stream:
     def wake(self) -> None:
         if self.waiter is not None and not self.waiter.done():
             self.waiter.set_result(None)
+
+    def lose(self, reason: str) -> None:
+        """What lies after the cursor is no more what it was: the reader must refetch."""
+        self.lost = reason
+        self.wake()
 
     def end_at(self, moment: float, reason: str) -> None:
         """Ends the stream at a time of the loop's clock, or at an earlier one set before."""

@@ -4,12 +4,15 @@ The format is WHATWG HTML, "9.2 Server-sent events"; the frames are those of doc
 """
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 RETRY_MILLISECONDS = 3000
 MAXIMUM_POSITION = 2**63 - 1  # of a signed 64-bit column
+SUBJECT_LENGTH = 200  # characters
+_SUBJECT = re.compile(r"[\w.]+/[\w.:@-]+", re.ASCII)
 
 
 def encode_json(value: Any) -> bytes:
@@ -65,6 +68,11 @@ def reset_frame(reason: str, cursor: int) -> bytes:
 
 def closing_frame(reason: str, retry: int | None = None) -> bytes:
     return frame("stream.closing", {"reason": reason}, retry=retry)
+
+
+def is_subject(text: str) -> bool:
+    """Whether the text is of the form `app.model/key`."""
+    return len(text) <= SUBJECT_LENGTH and _SUBJECT.fullmatch(text) is not None
 
 
 def parse_position(text: str) -> int | None:

@@ -9,6 +9,7 @@ from typing import Final
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group
 from django.db import transaction
+from django.db.models import QuerySet
 
 from events.api import acting
 from servers import services
@@ -58,8 +59,19 @@ def register(fleet: list[FleetServer]) -> None:
                 row.save()
 
 
+def _demo_servers() -> QuerySet[Server]:
+    return Server.objects.filter(tags__icontains='"demo"')
+
+
 def _demo_user() -> object:
     return get_user_model().objects.filter(username="operator").first()
+
+
+def test_all() -> None:
+    """Tests every demo server once, so that the first minute has real results."""
+    with acting(_demo_user), transaction.atomic():
+        for server in _demo_servers():
+            services.request_test(server, _demo_user())
 
 
 def act() -> None:
@@ -70,8 +82,7 @@ def act() -> None:
         _toggle_tag,
     ]
     with acting(_demo_user), transaction.atomic():
-        rows = Server.objects.select_for_update()
-        server = rows.filter(tags__icontains='"demo"').order_by("?").first()
+        server = _demo_servers().select_for_update().order_by("?").first()
         if server is not None:
             random.choice(deeds)(server)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -27,7 +28,7 @@ def read(name: str, parse: Callable[[str], T], default: T, wanted: str) -> T:
 
     Raises ImproperlyConfigured, with the name and what it wants, where `parse` raises.
     """
-    text = env.str(name, default="").strip()
+    text = os.environ.get(name, "").strip()
     if not text:
         return default
     try:
@@ -105,6 +106,8 @@ def database(name: str, default: Path) -> dict[str, Any]:
     def parse(text: str) -> dict[str, Any]:
         if not text.startswith(("sqlite://", "postgres://", "postgresql://")):
             raise ValueError(text)
+        if ":memory:" in text:  # each thread would have a database of its own
+            raise ValueError(text)
         return dict(env.db_url_config(text))
 
     nothing: dict[str, Any] = {}
@@ -124,19 +127,20 @@ def database(name: str, default: Path) -> dict[str, Any]:
     if config["ENGINE"] == "django.db.backends.postgresql" and config.get("NAME"):
         size = integer("DATABASE_POOL_SIZE", 20, 0, "connections")
         pool = {"min_size": 0, "max_size": size, "timeout": 20}
-        return config | {"OPTIONS": {"pool": pool} if size else {}}
+        options = config.get("OPTIONS", {}) | ({"pool": pool} if size else {})
+        return config | {"OPTIONS": options, "CONN_HEALTH_CHECKS": True}
     raise refuse(name, f"must be {wanted}")
 
 
 def redis_url(name: str) -> str:
-    url: str = env.str(name, default="").strip()
+    url: str = os.environ.get(name, "").strip()
     if url and not url.startswith(("redis://", "rediss://", "unix://")):
         raise refuse(name, "must be a URL such as redis://127.0.0.1:6379/0")
     return url
 
 
 def secret_key(name: str, debug: bool) -> str:
-    key: str = env.str(name, default="")
+    key: str = os.environ.get(name, "")
     if not key and not debug:
         raise refuse(name, "must be a long random text while DEBUG is off")
     return key or "insecure-development-key-never-used-with-debug-off"

@@ -9,6 +9,9 @@ from opsportal import views
 from opsportal.rest import not_found
 from servers.api import ServerViewSet
 
+admin.site.site_header = admin.site.site_title = "OpsPortal"
+admin.site.index_title = "Administration"
+
 router = DefaultRouter()
 router.include_root_view = False
 router.register("servers", ServerViewSet, basename="server")

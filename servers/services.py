@@ -62,7 +62,6 @@ def _queue_test(server_id: int, test_id: uuid.UUID, actor: Any) -> None:
 def target(server: Server) -> ssh.Target:
     """How to reach a server. A credential that is a private key is told by its PEM header."""
     is_key = server.credential.lstrip().startswith("-----BEGIN")
-    trusting = server.environment is None or server.environment.accept_new_host_keys
     return ssh.Target(
         host=server.host,
         port=server.port,
@@ -70,14 +69,18 @@ def target(server: Server) -> ssh.Target:
         password="" if is_key else server.credential,
         private_key=server.credential if is_key else "",
         host_key=server.host_key,
-        accept_new_host_key=trusting,
+        accept_new_host_key=accepts_new_host_key(server),
     )
+
+
+def accepts_new_host_key(server: Server) -> bool:
+    return server.environment is None or server.environment.accept_new_host_keys
 
 
 def record_outcome(server_id: int, test_id: uuid.UUID, outcome: ssh.Outcome) -> bool:
     """Writes a test's result; False where the server is gone or another test has begun since."""
     with transaction.atomic():
-        rows = Server.objects.select_for_update()
+        rows = Server.objects.select_for_update().defer("credential")
         server = rows.filter(pk=server_id, test_id=test_id, status=Server.Status.TESTING).first()
         if server is None:
             return False
@@ -95,7 +98,7 @@ def _note_host_key(server: Server, outcome: ssh.Outcome) -> None:
     """The first key is accepted where the environment says so; any other waits for a person."""
     if not outcome.host_key or outcome.host_key == server.host_key:
         server.offered_host_key = ""
-    elif not server.host_key and target(server).accept_new_host_key:
+    elif not server.host_key and accepts_new_host_key(server):
         server.host_key, server.offered_host_key = outcome.host_key, ""
     else:
         server.offered_host_key = outcome.host_key
@@ -107,7 +110,7 @@ def accept_host_key(server: Server, fingerprint: str) -> None:
     Raises HostKeyMismatch, so that nobody accepts another key than the one they looked at.
     """
     with transaction.atomic():
-        row = Server.objects.select_for_update().get(pk=server.pk)
+        row = Server.objects.select_for_update().defer("credential").get(pk=server.pk)
         offered = row.offered_host_key
         if not offered or ssh.fingerprint(offered) != fingerprint:
             raise HostKeyMismatch

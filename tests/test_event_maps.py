@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from django.core import serializers as django_serializers
 from django.db import NotSupportedError, models, transaction
-from django.db.models import F
+from django.db.models import F, Value
+from django.db.models.functions import Lower
 
 from events.models import Event
 from servers.models import Environment, Server
@@ -17,7 +18,7 @@ pytestmark = pytest.mark.django_db
 
 
 def make(name: str = "web-01", **values: Any) -> Server:
-    return Server(name=name, host="10.0.0.1", username="root", **values)
+    return Server(**{"name": name, "host": "10.0.0.1", "username": "root"} | values)
 
 
 @pytest.fixture
@@ -57,6 +58,24 @@ def test_a_deleted_row_is_told_as_it_was(server: Server) -> None:
     expected = {"id": key, "name": "web-01", "host": "10.0.0.1", "status": "unknown"}
     assert told() == [("server.deleted", expected)]
     assert Event.objects.get().subject == f"servers.server/{key}"
+
+
+def test_a_row_that_is_gone_is_not_told_of_twice(server: Server) -> None:
+    stale = Server.objects.get()
+    server.delete()
+    stale.delete()
+    assert [name for name, _ in told()] == ["server.deleted"]
+
+
+def test_a_deletion_tells_of_what_was_stored(server: Server) -> None:
+    server.name = "never stored"
+    server.delete()
+    assert [data["name"] for _, data in told()] == ["web-01"]
+
+
+def test_a_partly_loaded_row_can_be_deleted(server: Server) -> None:
+    Server.objects.only("id").get().delete()
+    assert [data["name"] for _, data in told()] == ["web-01"]
 
 
 def test_deleting_a_queryset_tells_of_each_row(server: Server) -> None:
@@ -174,6 +193,11 @@ def test_queryset_update_keeps_annotations_and_order(server: Server) -> None:
     assert changes() == [{"port": {"old": 22, "new": 23}}]
 
 
+def test_bulk_create_tells_of_what_was_stored() -> None:
+    Server.objects.bulk_create([make(host=Lower(Value("ABC")))])
+    assert [data["host"] for _, data in told()] == ["abc"]
+
+
 def test_bulk_create_tells_of_each_row(server: Server) -> None:
     rows = Server.objects.bulk_create([make("a"), make("b")])
     assert [(name, data["id"], data["name"]) for name, data in told()] == [
@@ -204,8 +228,10 @@ def test_changes_through_a_relation_are_told(server: Server) -> None:
     staging = Environment.objects.get(name="staging")
     staging.servers.add(server, bulk=False)
     staging.servers.update(port=2222)
+    staging.servers.set([])
+    staging.servers.add(server)
     staging.servers.create(name="web-02", host="h", username="u")
-    assert [name for name, _ in told()] == ["server.updated", "server.updated", "server.created"]
+    assert [name for name, _ in told()] == ["server.updated"] * 4 + ["server.created"]
 
 
 def test_get_or_create_and_update_or_create_are_told() -> None:

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from asgiref.sync import SyncToAsync
 from django.contrib.auth.models import Permission, User
+from django.db import connections
 from rest_framework import serializers
 
 from events import hub as hubs
@@ -20,6 +22,7 @@ class NoteEvent(SystemEvent):
     WRITTEN = "note.written", "Note written"
     SHOUTED = "note.shouted", "Note for everyone"
     WHISPERED = "note.whispered", "Note that never leaves"
+    LOOSE = "note.loose", "Note of any kind"
 
 
 class Note(serializers.Serializer):
@@ -42,6 +45,8 @@ def relay_at_rest() -> Iterator[None]:
     yield
     relay.stop()
     relay._reset()  # also what it remembers of a layer that failed
+    # The thread in which asgiref runs the ORM for coroutines keeps its connection.
+    SyncToAsync.single_thread_executor.submit(connections.close_all).result()
 
 
 @pytest.fixture

@@ -26,6 +26,7 @@ class Client:
     headers: dict[str, str] = field(default_factory=dict)
     body: bytes = b""
     ended: bool = False
+    writes: list[int] = field(default_factory=list)
     _inbox: asyncio.Queue[dict[str, Any]] = field(default_factory=asyncio.Queue)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
     may_write: asyncio.Event = field(default_factory=asyncio.Event)
@@ -40,6 +41,7 @@ class Client:
             self.headers = {k.decode().lower(): v.decode() for k, v in message["headers"]}
         else:
             self.body += message.get("body", b"")
+            self.writes.append(len(message.get("body", b"")))
             if not message.get("more_body"):
                 self.ended = True
                 self._inbox.put_nowait({"type": "http.disconnect"})

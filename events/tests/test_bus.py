@@ -8,9 +8,18 @@ import pytest
 from django.contrib.auth.models import User
 from django.db import transaction
 from django.utils import timezone
+from rest_framework import serializers
 
 from events import log
-from events.api import InvalidEventData, InvalidSubject, UnknownEventType, acting, aemit, emit
+from events.api import (
+    InvalidEventData,
+    InvalidSubject,
+    UnknownEventType,
+    acting,
+    aemit,
+    declare,
+    emit,
+)
 from events.bus import Draft, emit_many
 from events.models import Event
 from events.tests.conftest import NoteEvent
@@ -64,6 +73,27 @@ def test_one_bad_event_of_many_leaves_none() -> None:
     with pytest.raises(InvalidEventData):
         emit_many(drafts)
     assert not Event.objects.exists()
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_what_json_lacks_is_refused(value: float) -> None:
+    class Loose(serializers.Serializer):
+        any = serializers.DictField()
+
+    declare({NoteEvent.LOOSE: Loose}, permission="auth.view_user")
+    with pytest.raises(InvalidEventData, match="Not JSON"):
+        emit(NoteEvent.LOOSE, {"any": {"number": value}})
+
+
+def test_an_internal_type_stays_internal_whatever_is_named() -> None:
+    emit(NoteEvent.WHISPERED, {"text": ""}, permissions=[], users=[7])
+    assert Event.objects.get().audience == []
+
+
+@pytest.mark.parametrize("users", ["12", [None], [User()]])
+def test_what_is_no_user_is_refused(users: Any) -> None:
+    with pytest.raises(ValueError, match="user"):
+        emit(WRITTEN, {"text": ""}, users=users)
 
 
 @pytest.mark.parametrize("text", ["\r\n", "\x01", "🚀", "x" * 200_000, ""])

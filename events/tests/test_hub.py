@@ -13,10 +13,10 @@ from django.contrib.auth.models import User
 from hypothesis import given
 from hypothesis import strategies as st
 
-from events import log
+from events import log, receiver
 from events.api import aemit
 from events.bus import Draft, prepare
-from events.hub import Hub, get_hub
+from events.hub import CACHED_CHUNKS, Hub, get_hub
 from events.log import Entry
 from events.models import Event, LogHead
 from events.relay import relay
@@ -30,7 +30,8 @@ pytestmark = pytest.mark.django_db(transaction=True)
 def place(*texts: str) -> list[Entry]:
     """Appends and places events without a word to the channel layer."""
     Event.objects.bulk_create([prepare(Draft(NoteEvent.WRITTEN, {"text": t})) for t in texts])
-    return log.sequence()
+    log.sequence()
+    return log.tail(len(texts))
 
 
 aplace = sync_to_async(place)
@@ -159,17 +160,65 @@ async def test_streams_opened_at_once_share_one_hub(transactional_db: Any) -> No
 async def test_a_burst_is_read_in_bounded_writes(hub: Hub, reader: User) -> None:
     texts = ["x" * 10_000 for _ in range(40)]
     async with streaming(reader) as client:
-        sizes: list[int] = []
-        original = client.send
-
-        async def measured(message: dict[str, Any]) -> None:
-            sizes.append(len(message.get("body", b"")))
-            await original(message)
-
-        client.send = measured  # type: ignore[method-assign]
         await aplace(*texts)
         await client.until_texts(*texts)
-        assert max(sizes, default=0) < CHUNK_BYTES + 12_000
+        assert len(client.writes) > 5
+        assert max(client.writes) < CHUNK_BYTES + 12_000
+
+
+@pytest.mark.asyncio
+async def test_readers_who_return_leave_nothing_behind(hub: Hub, reader: User) -> None:
+    """The bytes built for one cursor are of no use to the next."""
+    hub.flushed = 0
+    await aplace(*(str(number) for number in range(400)))
+    await reaches(hub, 400)
+    for cursor in range(400):
+        stream = hub.open(cursor, frozenset({"auth.view_user"}), "user:1", Filter())
+        assert await stream.next_chunk()
+        hub.leave(stream)
+    assert len(hub._chunks) <= CACHED_CHUNKS
+
+
+@pytest.mark.asyncio
+async def test_a_stream_that_was_sending_when_the_log_went_back_is_told(
+    hub: Hub, reader: User
+) -> None:
+    """By the time it asks again, the log may have passed its cursor on another way."""
+    await aplace("a", "b", "c")
+    await reaches(hub, 3)
+    stream = hub.open(3, frozenset({"auth.view_user"}), "user:1", Filter())
+    hub._begin_anew(1)
+    hub._begin_anew(9)
+    assert b'{"reason":"unknown_cursor","cursor":9}' in await stream.next_chunk()
+
+
+class HungLayer:
+    """A Redis that accepts connections and answers nothing."""
+
+    async def new_channel(self) -> str:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+
+@pytest.mark.asyncio
+async def test_a_layer_that_hangs_stops_neither_start_nor_end(
+    transactional_db: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(receiver, "get_channel_layer", HungLayer)
+    monkeypatch.setattr(receiver, "TIMEOUT", 0.05)
+    hub = await get_hub()
+    await aplace("a")
+    await reaches(hub, 1)
+    await hub.stop()
+
+
+@pytest.mark.asyncio
+async def test_a_hole_in_the_log_stops_no_hub(transactional_db: Any) -> None:
+    await aplace(*"abcde")
+    await Event.objects.filter(position=3).adelete()
+    hub = await get_hub()
+    assert (hub.ring.start, hub.ring.end) == (3, 5)
+    await hub.stop()
 
 
 KEYS = ["everyone", "auth.view_user", "auth.add_user", "user:1", "user:2"]
@@ -184,7 +233,7 @@ def test_a_chunk_holds_what_may_be_read_and_nothing_else(
     audiences: list[frozenset[str]], rights: frozenset[str], user: str
 ) -> None:
     entries = [
-        Entry(number, audience, {"type": "a.b", "subject": ""}, b"%d," % number)
+        Entry(number, audience, "a.b", "", b"%d," % number)
         for number, audience in enumerate(audiences, start=1)
     ]
     chunk, last = Cohort(rights, Filter()).chunk(entries, user)

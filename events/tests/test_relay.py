@@ -13,7 +13,7 @@ from django.test.utils import CaptureQueriesContext
 from events import layer, log
 from events.api import emit
 from events.bus import Draft, prepare
-from events.log import Entry
+from events.log import Record
 from events.relay import Relay, relay
 from events.tests.conftest import NoteEvent
 from tests.services import wait_until
@@ -63,7 +63,7 @@ def test_a_database_that_fails_is_tried_again(monkeypatch: pytest.MonkeyPatch) -
     attempts = []
     original = log.sequence
 
-    def flaky() -> list[Entry]:
+    def flaky() -> list[Record]:
         attempts.append(1)
         if len(attempts) == 1:
             raise OperationalError("the database is restarting")
@@ -81,6 +81,7 @@ def test_a_database_that_fails_is_tried_again(monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_forked_child_relays_with_a_thread_of_its_own() -> None:
     emit(NoteEvent.WRITTEN, {"text": "starts the thread"})
+    wait_until(lambda: log.head().position == 1, 20, "an idle relay")
     connection.close()
     child = os.fork()
     if child == 0:
@@ -96,22 +97,30 @@ def test_a_forked_child_relays_with_a_thread_of_its_own() -> None:
 
 
 def test_a_message_goes_to_each_group_of_its_audience_in_order() -> None:
-    entries = [
-        Entry.of(["a.b", "c.d"], {"id": 1, "type": "x.y"}),
-        Entry.of(["a.b"], {"id": 2, "type": "x.y"}),
-        Entry.of([], {"id": 3, "type": "x.y"}),
+    records = [
+        Record(["a.b", "c.d"], {"id": 1, "type": "x.y"}),
+        Record(["a.b"], {"id": 2, "type": "x.y"}),
+        Record([], {"id": 3, "type": "x.y"}),
     ]
     sent = {
         group: [item["event"]["id"] for item in message["events"]]
-        for group, message in layer.messages(entries)
+        for group, message in layer.messages(records)
     }
     assert sent == {"events.a.b": [1, 2], "events.c.d": [1]}
 
 
 def test_a_large_batch_is_sent_in_messages_of_bounded_size() -> None:
-    entries = [Entry.of(["a.b"], {"id": n, "type": "x.y"}) for n in range(1, 251)]
-    sizes = [len(message["events"]) for _, message in layer.messages(entries)]
+    records = [Record(["a.b"], {"id": n, "type": "x.y"}) for n in range(1, 251)]
+    sizes = [len(message["events"]) for _, message in layer.messages(records)]
     assert sizes == [100, 100, 50]
+
+
+def test_the_relay_outlives_whatever_it_meets(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(log, "public", None)
+        emit(NoteEvent.WRITTEN, {"text": "a"})
+        wait_until(lambda: log.has_pending(), 20, "a failed attempt")
+    wait_until(lambda: log.head().position == 1, 20, "the next attempt")
 
 
 @pytest.mark.asyncio
@@ -121,7 +130,7 @@ async def test_any_consumer_in_the_group_gets_the_whole_event() -> None:
     channel = await channel_layer.new_channel()
     await channel_layer.group_add("events.a.b", channel)
     event = {"id": 1, "type": "x.y", "data": {"text": "hello"}}
-    await layer.publish([Entry.of(["a.b"], event)])
+    await layer.publish([Record(["a.b"], event)])
     message = await channel_layer.receive(channel)
     assert message["type"] == "system.events"
     assert message["events"] == [{"audience": ["a.b"], "event": event}]

@@ -5,7 +5,7 @@ from events.ring import Ring
 
 
 def entry(position: int, size: int = 1) -> Entry:
-    return Entry(position, frozenset(), {"id": position}, b"x" * size)
+    return Entry(position, frozenset(), "a.b", "", b"x" * size)
 
 
 def positions(entries: object) -> list[int]:

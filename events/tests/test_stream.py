@@ -14,7 +14,7 @@ from django.contrib.auth.models import Group, Permission, User
 from django.test import Client
 from rest_framework_simplejwt.tokens import AccessToken
 
-from events import log
+from events import access, log
 from events.api import aemit
 from events.bus import Draft, emit_many, prepare
 from events.hub import Hub
@@ -263,6 +263,7 @@ async def test_a_silent_stream_says_it_is_alive(hub: Hub, reader: User) -> None:
         ({"last_event_id": "x" * 1_000_000}, 400, "Last-Event-ID"),
         ({"accept": "application/json"}, 406, "text/event-stream"),
         ({"accept": "text/event-stream;q=0"}, 406, "text/event-stream"),
+        ({"accept": "text/event-stream;q*=xx'en'1"}, 406, "text/event-stream"),
         ({"method": "POST"}, 405, "POST"),
         ({"method": "DELETE"}, 405, "DELETE"),
         ({"host": "evil.example"}, 400, "host"),
@@ -352,6 +353,22 @@ async def test_a_draining_hub_ends_its_streams_and_opens_no_more(hub: Hub, reade
             await late.until(lambda: late.ended)
             assert late.status == 503
             assert int(late.headers["retry-after"]) > 0
+
+
+async def test_a_stream_that_is_being_opened_when_the_drain_begins_is_refused(
+    hub: Hub, reader: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = access.arights
+
+    async def drained_meanwhile(someone: access.Reader) -> frozenset[str]:
+        await hub.drain(0)
+        rights: frozenset[str] = await original(someone)
+        return rights
+
+    monkeypatch.setattr(access, "arights", drained_meanwhile)
+    async with connected(reader) as client:
+        await client.until(lambda: client.ended)
+        assert client.status == 503
 
 
 @pytest.mark.parametrize(

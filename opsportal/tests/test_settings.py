@@ -124,6 +124,26 @@ def test_a_database_url_is_taken(
         assert (config["PASSWORD"], config["PORT"]) == ("p@", 5433)
 
 
+def test_a_database_urls_options_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection that should verify its server must not silently stop to."""
+    monkeypatch.setenv("DATABASE_URL", "postgres://u:p@h/db?sslmode=verify-full")
+    config = environment.database("DATABASE_URL", Path("unused"))
+    assert config["OPTIONS"]["sslmode"] == "verify-full"
+
+
+def test_a_secret_that_begins_with_a_dollar_is_taken_as_it_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SECRET_KEY", "$HOME")
+    assert environment.secret_key("SECRET_KEY", debug=False) == "$HOME"
+
+
+def test_a_database_in_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", "sqlite://:memory:")
+    with pytest.raises(ImproperlyConfigured, match="DATABASE_URL"):
+        environment.database("DATABASE_URL", Path("unused"))
+
+
 def test_an_encryption_key_is_derived_from_the_secret_key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("FIELD_ENCRYPTION_KEYS", raising=False)
     derive: Callable[[str], list[str]] = lambda secret: environment.fernet_keys(  # noqa: E731

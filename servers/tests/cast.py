@@ -109,33 +109,33 @@ def people(db: None) -> dict[str, Person]:
 
 
 @pytest.fixture
-def viewer(people: dict[str, Person]) -> Person:
-    return people["viewer"]
+def viewer(db: None) -> Person:
+    return create_person("viewer")
 
 
 @pytest.fixture
-def responder(people: dict[str, Person]) -> Person:
-    return people["responder"]
+def responder(db: None) -> Person:
+    return create_person("responder")
 
 
 @pytest.fixture
-def operator(people: dict[str, Person]) -> Person:
-    return people["operator"]
+def operator(db: None) -> Person:
+    return create_person("operator")
 
 
 @pytest.fixture
-def admin(people: dict[str, Person]) -> Person:
-    return people["admin"]
+def admin(db: None) -> Person:
+    return create_person("admin")
 
 
 @pytest.fixture
-def outsider(people: dict[str, Person]) -> Person:
-    return people["outsider"]
+def outsider(db: None) -> Person:
+    return create_person("outsider")
 
 
 @pytest.fixture
-def anonymous(people: dict[str, Person]) -> Person:
-    return people["anonymous"]
+def anonymous(db: None) -> Person:
+    return create_person("anonymous")
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from django.db import connection
 from django.test import Client
 
 from events.models import Event
-from servers import services, ssh
+from servers import services, ssh, tasks
 from servers.encryption import DecryptionError, cipher
 from servers.models import Server
 from servers.tests.cast import Person, create_server, path_of, recorded_events
@@ -132,10 +132,21 @@ def test_the_credential_is_in_no_log_line(
         assert services.request_test(server, operator.user)
         assert server.test_id is not None
         services.record_outcome(server.pk, server.test_id, ssh.Outcome(False, "No.", None))
-        settings.FIELD_ENCRYPTION_KEYS = [Fernet.generate_key().decode()]
-        operator.api.raise_request_exception = False
-        assert operator.call("patch", path_of(server), {"port": 1}).status_code == 500
     assert "swordfish" not in caplog.text
+
+
+def test_a_lost_key_stops_nothing_but_what_needs_the_credential(
+    server: Server, operator: Person, settings: Any
+) -> None:
+    settings.FIELD_ENCRYPTION_KEYS = [Fernet.generate_key().decode()]
+    assert operator.call("patch", path_of(server), {"port": 2222}).status_code == 200
+    assert operator.call("get", path_of(server)).status_code == 200
+    assert services.request_test(Server.objects.defer("credential").get(), operator.user)
+    server = Server.objects.defer("credential").get()
+    tasks.test_connection(server.pk, str(server.test_id), operator.user.pk)
+    server = Server.objects.defer("credential").get()
+    assert server.status == Server.Status.FAILED
+    assert "FIELD_ENCRYPTION_KEYS decrypts servers.Server.credential" in server.last_test_message
 
 
 # The admin.

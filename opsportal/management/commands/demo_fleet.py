@@ -48,9 +48,12 @@ async def run(base_port: int, *, active: bool) -> None:
 
 
 async def act_forever() -> None:
+    deed = demo.test_all
     while True:
-        await asyncio.sleep(random.uniform(*PAUSE))
         try:
-            await sync_to_async(demo.act)()
+            await sync_to_async(deed)()
         except Error:
             logger.exception("The demo could not act; trying again")
+        else:
+            deed = demo.act
+        await asyncio.sleep(random.uniform(*PAUSE))
