@@ -4,12 +4,24 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
-from django.core.validators import EMPTY_VALUES
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from servers import services, ssh
 from servers.models import Environment, Server
+
+
+class TagsField(forms.CharField):
+    """A list of tags as text, separated by commas or spaces."""
+
+    def prepare_value(self, value: Any) -> Any:
+        return ", ".join(value) if isinstance(value, list) else value
+
+    def to_python(self, value: Any) -> Any:
+        return value if isinstance(value, list) else (value or "").replace(",", " ").split()
+
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        return bool(self.to_python(initial) != self.to_python(data))
 
 
 class ServerForm(forms.ModelForm):
@@ -22,23 +34,15 @@ class ServerForm(forms.ModelForm):
         help_text="A password, or a private key in PEM form. Left empty, the stored one is kept.",
     )
 
+    tags = TagsField(required=False, help_text="Separated by commas, such as web, on-call.")
+
     class Meta:
         model = Server
         fields = ("name", "host", "port", "username", "credential", "environment", "tags")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.stored = self.instance.credential
-        self.initial["credential"] = ""
-
-    def clean_credential(self) -> str:
-        given: str = self.cleaned_data["credential"]
-        return given or self.stored
-
-    def clean_tags(self) -> list[str]:
-        # What counts as empty would pass unchecked, and an emptied field is null.
-        tags = self.cleaned_data["tags"]
-        return [] if tags in EMPTY_VALUES else tags
+        self.initial["credential"] = ""  # so an empty one counts as unchanged, and is not saved
 
 
 @admin.register(Server)
@@ -52,7 +56,7 @@ class ServerAdmin(admin.ModelAdmin):
         "status",
         "last_tested_at",
         "last_test_message",
-        "last_test_latency",
+        "latency",
         "accepted_host_key",
         "waiting_host_key",
     )

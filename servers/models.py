@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from django.core.exceptions import ValidationError
-from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
+from django.core.validators import (
+    MaxValueValidator,
+    MinValueValidator,
+    RegexValidator,
+    validate_ipv46_address,
+)
 from django.db import models
 
 from events.api import EmittingModel
@@ -11,10 +16,23 @@ from servers.encryption import EncryptedTextField
 
 MAXIMUM_TAGS = 20
 
-validate_host = RegexValidator(
-    r"\A(?=.{1,253}\Z)([A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.?)+\Z|\A[0-9A-Fa-f:.]{2,45}\Z",
-    "Enter a host name or an IP address.",
-)
+# Dots are what separates labels, so that there is one way to match and no backtracking.
+_LABEL = r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+
+_name = RegexValidator(rf"\A(?=.{{1,253}}\Z){_LABEL}(\.{_LABEL})*\.?\Z")
+
+
+def validate_host(host: str) -> None:
+    """A host name, or an IPv4 or IPv6 address. Raises ValidationError."""
+    try:
+        _name(host)
+    except ValidationError:
+        try:
+            validate_ipv46_address(host)
+        except ValidationError:
+            raise ValidationError("Enter a host name or an IP address.") from None
+
+
 validate_username = RegexValidator(
     r"\A[^\s\x00-\x1f\x7f:@/]{1,64}\Z", "Enter a user name without spaces, colons or slashes."
 )
