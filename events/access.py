@@ -1,4 +1,4 @@
-"""Who opens a stream, and what that user may read."""
+"""Who opens a stream."""
 
 from __future__ import annotations
 
@@ -19,8 +19,6 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from events.audience import EVERYONE, user_key
-
 
 class Refused(Exception):
     """An answer other than the stream: an HTTP status, a `detail` and headers."""
@@ -33,23 +31,19 @@ class Refused(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Reader:
+class Identity:
     """An authenticated user. `expires_at` is when its token ends, in seconds since the epoch."""
 
     pk: Any
     expires_at: float | None = None
-
-    @property
-    def key(self) -> str:
-        return user_key(self.pk)
 
 
 def _nothing(_: Any) -> HttpResponse:
     return HttpResponse()
 
 
-def authenticate(scope: Mapping[str, Any]) -> Reader:
-    """The reader, by the authentication classes of REST framework's settings.
+def authenticate(scope: Mapping[str, Any]) -> Identity:
+    """The user, by the authentication classes of REST framework's settings.
 
     Raises Refused: 400 for a host that is not served, 401, or 403 for an inactive user.
     """
@@ -66,22 +60,10 @@ def authenticate(scope: Mapping[str, Any]) -> Reader:
         raise _refusal(request, error) from error
     if not user.is_authenticated:
         raise _anonymous(request)
-    return Reader(user.pk, _expiry(request.auth))
-
-
-def rights(reader: Reader) -> frozenset[str]:
-    """The audience keys that the reader shares with others, as they are in the database now.
-
-    The user is read afresh: Django caches permissions on the object that was asked for them.
-    """
-    user = get_user_model()._default_manager.filter(pk=reader.pk).first()
-    if user is None or not user.is_active:
-        raise Refused(403, "This user is inactive.")
-    return frozenset([EVERYONE, *user.get_all_permissions()])
+    return Identity(user.pk, _expiry(request.auth))
 
 
 aauthenticate = database_sync_to_async(authenticate, thread_sensitive=False)
-arights = database_sync_to_async(rights, thread_sensitive=False)
 
 
 def _refusal(request: Request, error: exceptions.AuthenticationFailed) -> Refused:

@@ -1,9 +1,9 @@
 """What other apps use of the event system; everything else in it is its own affair."""
 
-from events.audience import EVERYONE
+from events.access_changes import access_changed
+from events.audience import EVERYONE, INTERNAL
 from events.bus import Draft, InvalidSubject, aemit, emit, emit_many
 from events.catalogue import (
-    INTERNAL,
     EventMap,
     SystemEvent,
     UnknownEventType,
@@ -30,6 +30,7 @@ __all__ = [
     "ModelPermissions",
     "SystemEvent",
     "UnknownEventType",
+    "access_changed",
     "acting",
     "aemit",
     "declare",

@@ -7,11 +7,12 @@ class EventsConfig(AppConfig):
     verbose_name = "Events"
 
     def ready(self) -> None:
-        from events import catalogue, signals
+        from events import access_changes, catalogue, signals
         from events.checks import check_atomic_requests, check_event_maps, check_proxies
 
         catalogue.autodiscover()
         signals.connect()
+        access_changes.connect()
         checks.register(check_event_maps)
         checks.register(check_proxies)
         checks.register(check_atomic_requests, checks.Tags.database)

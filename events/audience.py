@@ -1,7 +1,7 @@
 """Who may read an event: audience keys, and the channel-layer groups named after them.
 
 An audience is a set of keys, and one key in common is enough. A key is a Django permission
-(`servers.view_server`), `user:<id>`, or `everyone`. An event without any key is internal.
+(`servers.view_server`), `user:<id>`, `everyone`, or `internal`, which no reader holds.
 """
 
 import hashlib
@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable
 from typing import Any, Final
 
 EVERYONE: Final = "everyone"
+INTERNAL: Final = "internal"  # held by no reader: what only hubs may know
 USER_PREFIX: Final = "user:"
 GROUP_PREFIX: Final = "events."
 
@@ -38,11 +39,11 @@ def audience(
     """The keys of one event, sorted.
 
     The type's own keys hold where neither permissions nor users are named; permissions named as
-    an empty list mean everyone; users alone mean just those users. A type that declares no key is
-    internal, and stays so whatever is named.
+    an empty list mean everyone; users alone mean just those users. An internal type
+    stays so, whatever is named.
     """
-    if not declared:
-        return []
+    if INTERNAL in declared:
+        return [INTERNAL]
     if isinstance(users, str):
         raise ValueError("users must be a list of users, not a text")
     keys = {user_key(user) for user in users}

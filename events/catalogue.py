@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 from django.core.exceptions import ImproperlyConfigured
 from django.db import models
 from django.utils.module_loading import autodiscover_modules
 from rest_framework import serializers
 
-from events.audience import EVERYONE, permission_key
-
-INTERNAL: Final = "internal"
+from events.audience import EVERYONE, INTERNAL, permission_key
 
 M = TypeVar("M", bound="type[EventMap]")
 
@@ -90,16 +88,17 @@ catalogue = Catalogue()
 def declare(types: Mapping[SystemEvent, type[serializers.Serializer]], *, permission: str) -> None:
     """Declares event types with the schema of their data, all readable under one permission.
 
-    `permission` is Django's (`servers.view_server`), EVERYONE, or INTERNAL for events that never
-    leave the process. Raises ImproperlyConfigured for a type that is declared already.
+    `permission` is Django's (`servers.view_server`), EVERYONE, or INTERNAL for events that no
+    reader ever gets. Raises ImproperlyConfigured for a type that is declared already.
     """
-    keys = () if permission == INTERNAL else (permission,)
-    if keys and permission != EVERYONE:
+    if permission not in (EVERYONE, INTERNAL):
         permission_key(permission)
     for member, schema in types.items():
         if member.value in catalogue.types:
             raise ImproperlyConfigured(f"the event type {member.value!r} is declared twice")
-        catalogue.types[member.value] = EventType(member.value, str(member.label), keys, schema)
+        catalogue.types[member.value] = EventType(
+            member.value, str(member.label), (permission,), schema
+        )
 
 
 def register(model: type[models.Model]) -> Any:

@@ -73,18 +73,19 @@ class EventStreamConsumer(AsyncHttpConsumer):
     async def _answer(self) -> None:
         parameters = StreamParameters.of(self.scope)
         hub = await get_hub()
-        reader = await access.aauthenticate(self.scope)
+        identity = await access.aauthenticate(self.scope)
         # The cursor first: a change of rights after this position finds them read after it.
         cursor = await hub.position(parameters.last_event_id)
-        rights = await access.arights(reader)
         try:
-            stream = hub.open(cursor, rights, reader.key, parameters.filter)
+            stream = hub.open(cursor, identity.pk, parameters.filter)
         except Draining:
             raise unavailable("This process is about to stop.") from None
         except TooManyStreams as error:
             raise too_many(error) from error
         try:
-            set_ends(stream, reader)
+            if not await stream.admitted():
+                raise Refused(403, "This user is inactive.")
+            set_ends(stream, identity)
             await self._stream(hub, stream)
         finally:
             hub.leave(stream)
@@ -129,13 +130,13 @@ def readable(event_type: str, stream: Stream) -> bool:
     return cohort.filter.names(event_type) and not cohort.rights.isdisjoint(audience)
 
 
-def set_ends(stream: Stream, reader: access.Reader) -> None:
+def set_ends(stream: Stream, identity: access.Identity) -> None:
     """Each stream ends with its token, and rotates after a jittered lifetime."""
     lifetime = conf.get("EVENTS_STREAM_LIFETIME") * random.uniform(0.8, 1.2)
     now = stream.hub.time()
     stream.end_at(now + lifetime, "lifetime")
-    if reader.expires_at is not None:
-        stream.end_at(now + reader.expires_at - time.time(), "token_expired")
+    if identity.expires_at is not None:
+        stream.end_at(now + identity.expires_at - time.time(), "token_expired")
 
 
 def unavailable(detail: str) -> Refused:

@@ -10,20 +10,22 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections import Counter
 from collections.abc import Iterable
 from typing import Any, Final
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from django.db import connection
 
-from events import conf, layer, log
+from events import conf, layer, log, wire
 from events.audience import USER_PREFIX
 from events.catalogue import catalogue
+from events.event_map import AccessEvent
 from events.log import Entry
 from events.log_thread import LogThread
+from events.readers import Readers
 from events.receiver import Receiver
 from events.relay import relay
+from events.rights import rights_of
 from events.ring import Ring
 from events.streams import Cohort, Filter, Stream
 
@@ -65,12 +67,12 @@ class Hub:
         self.ring = Ring(int(conf.get("EVENTS_RING_SIZE")), int(conf.get("EVENTS_RING_BYTES")), 0)
         self.flushed = 0
         self.streams: set[Stream] = set()
-        self._streams_of: Counter[str] = Counter()
+        self._readers = Readers(self._read_rights, self._admit)
         self.draining = False
         self.repairs = 0
         self._early: dict[int, Entry] = {}
-        self._chunks: dict[tuple[Cohort, str, int], tuple[bytes, int]] = {}
-        self._addressed: dict[int, frozenset[str]] = {}
+        self._chunks: dict[tuple[Cohort, str, int, int], tuple[bytes, int]] = {}
+        self._addressed: dict[tuple[int, int], frozenset[str]] = {}
         self._cohorts: WeakValueDictionary[tuple[frozenset[str], Filter], Cohort]
         self._cohorts = WeakValueDictionary()
         self._gap_timer: asyncio.TimerHandle | None = None
@@ -106,6 +108,7 @@ class Hub:
         for task in [*self._tasks, *filter(None, [self._reconciliation])]:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._readers.stop()
         await self._receiver.stop()
         await self._log.stop()
         await self._replay.stop()
@@ -119,13 +122,20 @@ class Hub:
         """Takes entries in any order; what is out of order waits for what lies between."""
         for entry in entries:
             if entry.position == self.ring.end + 1:
-                self.ring.append(entry)
+                self._append(entry)
             elif entry.position > self.ring.end and len(self._early) < EARLY_ENTRIES:
                 self._early[entry.position] = entry
         self._absorb_early()
         self._schedule_flush()
         if self._early and self._gap_timer is None:
             self._gap_timer = self.loop.call_later(self.window, self._close_gap)
+
+    def _append(self, entry: Entry) -> None:
+        """A change of rights takes effect here: before any stream can read past it."""
+        self.ring.append(entry)
+        if entry.type == AccessEvent.CHANGED:
+            change = wire.parse_event(entry.frame)["data"]
+            self._readers.changed(change["user"], entry.position, ended=change["ended"])
 
     def _close_gap(self) -> None:
         """Messages of two relays overtake each other: only what stays away is read from the log."""
@@ -135,7 +145,7 @@ class Hub:
 
     def _absorb_early(self) -> None:
         while entry := self._early.pop(self.ring.end + 1, None):
-            self.ring.append(entry)
+            self._append(entry)
         for position in [p for p in self._early if p <= self.ring.end]:
             del self._early[position]
 
@@ -180,11 +190,11 @@ class Hub:
         for stream in self.streams:
             if stream.cursor > position:
                 stream.lose("unknown_cursor")
+        self._readers.changed("", position, ended=False)  # some change may have been passed over
         self._flush()
 
-    async def replay(self, after: int) -> list[Entry]:
-        """Some entries after a position that the ring has forgotten, up to what is flushed."""
-        upto = self.flushed
+    async def replay(self, after: int, upto: int) -> list[Entry]:
+        """Some entries in (after, upto], which the ring has forgotten."""
         return await self._replay.run(lambda: log.read(after, upto=upto, limit=REPLAY_EVENTS))
 
     # Events out
@@ -204,14 +214,15 @@ class Hub:
         for stream in self.streams:
             stream.wake()
 
-    def chunk(self, cohort: Cohort, user_key: str, after: int) -> tuple[bytes, int]:
-        """The bytes for these readers after a position in the ring, and the position reached.
+    def chunk(self, cohort: Cohort, user_key: str, after: int, limit: int) -> tuple[bytes, int]:
+        """The bytes for these readers in (after, limit], and the position reached.
 
         Built once and shared by all readers of a cohort, but for those users whom an event in
         this span addresses by name.
         """
-        upto = min(self.flushed, after + CHUNK_EVENTS)
-        key = (cohort, user_key if user_key in self._addressed_in(after, upto) else "", after)
+        upto = min(limit, after + CHUNK_EVENTS)
+        addressed = user_key in self._addressed_in(after, upto)
+        key = (cohort, user_key if addressed else "", after, upto)
         found = self._chunks.get(key)
         if found is None:
             joined, last = cohort.chunk(self.ring.after(after, upto), key[1])
@@ -221,12 +232,12 @@ class Hub:
 
     def _addressed_in(self, after: int, upto: int) -> frozenset[str]:
         """The keys of single users among the audiences in (after, upto]."""
-        found = self._addressed.get(after)
+        found = self._addressed.get((after, upto))
         if found is None:
             entries = self.ring.after(after, upto)
             keys = (key for entry in entries for key in entry.audience)
             found = frozenset(key for key in keys if key.startswith(USER_PREFIX))
-            self._addressed[after] = found
+            self._addressed[after, upto] = found
         return found
 
     def _bound_caches(self) -> None:
@@ -251,22 +262,26 @@ class Hub:
                 await asyncio.shield(self.reconcile())
         return last_event_id
 
-    def open(self, cursor: int, rights: frozenset[str], user_key: str, wanted: Filter) -> Stream:
-        """A stream of what these rights may read after `cursor`. Call `leave` when it ends.
+    def open(self, cursor: int, pk: Any, wanted: Filter) -> Stream:
+        """A stream of what this user may read after `cursor`. Call `leave` when it ends.
 
-        Raises Draining or TooManyStreams.
+        It delivers nothing until the user's rights, which are read now unless they are known,
+        have come: `await stream.admitted()`. Raises Draining or TooManyStreams.
         """
         if self.draining:
             raise Draining
         if len(self.streams) >= conf.get("EVENTS_MAX_STREAMS"):
             raise TooManyStreams(of_user=False)
-        if self._streams_of[user_key] >= conf.get("EVENTS_MAX_STREAMS_PER_USER"):
+        reader = self._readers.get(pk)
+        if len(reader.streams) >= conf.get("EVENTS_MAX_STREAMS_PER_USER"):
             raise TooManyStreams(of_user=True)
-        stream = Stream(self, self._cohort(rights, wanted), user_key, cursor)
+        stream = Stream(self, reader, wanted, cursor)
+        if not reader.streams:
+            self._receiver.join(reader.key)
+        reader.streams.add(stream)
         self.streams.add(stream)
-        self._streams_of[user_key] += 1
-        if self._streams_of[user_key] == 1:
-            self._receiver.join(user_key)
+        if reader.is_current and reader.rights is not None:
+            self._admit(stream, reader.rights)
         return stream
 
     def leave(self, stream: Stream) -> None:
@@ -274,10 +289,16 @@ class Hub:
         if stream not in self.streams:
             return
         self.streams.remove(stream)
-        self._streams_of[stream.user_key] -= 1
-        if not self._streams_of[stream.user_key]:
-            del self._streams_of[stream.user_key]
-            self._receiver.leave(stream.user_key)
+        stream.reader.streams.remove(stream)
+        if not stream.reader.streams:
+            self._readers.forget(stream.reader)
+            self._receiver.leave(stream.reader.key)
+
+    async def _read_rights(self, pks: list[Any]) -> dict[Any, frozenset[str]]:
+        return await self._log.run(lambda: rights_of(pks))
+
+    def _admit(self, stream: Stream, rights: frozenset[str]) -> None:
+        stream.admit(self._cohort(rights, stream.filter))
 
     def _cohort(self, rights: frozenset[str], wanted: Filter) -> Cohort:
         key = (rights, wanted)

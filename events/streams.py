@@ -13,6 +13,7 @@ from events.log import Entry
 
 if TYPE_CHECKING:
     from events.hub import Hub
+    from events.readers import Reader
 
 CHUNK_BYTES = 64 * 1024  # in one write, so that back-pressure acts between writes
 
@@ -78,10 +79,11 @@ class Stream:
     Times are of the loop's clock, in seconds.
     """
 
-    def __init__(self, hub: Hub, cohort: Cohort, user_key: str, cursor: int) -> None:
+    def __init__(self, hub: Hub, reader: Reader, wanted: Filter, cursor: int) -> None:
         self.hub = hub
-        self.cohort = cohort
-        self.user_key = user_key
+        self.reader = reader
+        self.filter = wanted
+        self.cohort = Cohort(frozenset(), wanted)  # until the reader's rights are known
         self.cursor = cursor
         self.lost = ""
         self.waiter: asyncio.Future[None] | None = None
@@ -117,22 +119,33 @@ class Stream:
                 return chunk
             if self.hub.time() >= self.heartbeat_at:
                 return wire.heartbeat_frame(self.cursor)
-            if self.cursor >= self.hub.flushed:
+            if self.cursor >= self._limit():
                 await self._wait()
 
+    async def admitted(self) -> bool:
+        """Waits until the reader's rights are known; False where there are none."""
+        while not self.reader.is_current:
+            await self._wait()
+        return self.reader.rights is not None
+
+    def _limit(self) -> int:
+        return self.reader.limit(self.hub.flushed)
+
     async def _read(self) -> bytes:
-        if self.cursor >= self.hub.flushed:
+        limit = self._limit()
+        if self.cursor >= limit:
             return b""
         if self.cursor >= self.hub.ring.start:
-            chunk, self.cursor = self.hub.chunk(self.cohort, self.user_key, self.cursor)
+            key = self.reader.key
+            chunk, self.cursor = self.hub.chunk(self.cohort, key, self.cursor, limit)
             return chunk
-        return await self._read_from_log()
+        return await self._read_from_log(limit)
 
-    async def _read_from_log(self) -> bytes:
-        entries = await self.hub.replay(self.cursor)
+    async def _read_from_log(self, limit: int) -> bytes:
+        entries = await self.hub.replay(self.cursor, limit)
         if not entries or entries[0].position != self.cursor + 1:
             return self._reset("retention")
-        chunk, last = self.cohort.chunk(entries, self.user_key)
+        chunk, last = self.cohort.chunk(entries, self.reader.key)
         self.cursor = last or entries[-1].position
         return chunk
 
@@ -156,6 +169,11 @@ class Stream:
     def wake(self) -> None:
         if self.waiter is not None and not self.waiter.done():
             self.waiter.set_result(None)
+
+    def admit(self, cohort: Cohort) -> None:
+        """From here on, these rights decide."""
+        self.cohort = cohort
+        self.wake()
 
     def lose(self, reason: str) -> None:
         """What lies after the cursor is no more what it was: the reader must refetch."""

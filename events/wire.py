@@ -51,6 +51,12 @@ def frame(name: str, data: Any, *, position: int | None = None, retry: int | Non
     return b"%bevent: %b\ndata: %b\n\n" % (b"".join(lines), name.encode(), encode_json(data))
 
 
+def parse_event(frame: bytes) -> dict[str, Any]:
+    """The event that `event_frame` made this frame of."""
+    parsed: dict[str, Any] = json.loads(frame[frame.index(b"\ndata: ") + 7 :])
+    return parsed
+
+
 def open_frame(cursor: int, heartbeat: float, types: Iterable[str]) -> bytes:
     """The first frame of a stream: where it starts, and what it may carry."""
     seconds = int(heartbeat) if heartbeat == int(heartbeat) else heartbeat

@@ -150,6 +150,7 @@ SIMPLE_JWT = {
     "ROTATE_REFRESH_TOKENS": True,
     "BLACKLIST_AFTER_ROTATION": True,
     "UPDATE_LAST_LOGIN": False,
+    "CHECK_REVOKE_TOKEN": True,  # a changed password ends the tokens given before
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "OpsPortal",

@@ -12,6 +12,7 @@ from rest_framework_simplejwt.serializers import (
     TokenRefreshSerializer,
 )
 
+from events.api import access_changed
 from servers.serializers import StrictMixin
 
 
@@ -43,3 +44,8 @@ class TokenPair(serializers.Serializer):
 
 class TokenEnd(StrictMixin, serializers.Serializer):
     refresh = serializers.CharField(max_length=4000)
+
+
+def tell_of_blacklisting(instance: Any, **_: Any) -> None:
+    """A refresh token that is spent, or was withdrawn: its user's rights are read again."""
+    access_changed(instance.token.user_id, "token blacklisted")

@@ -15,6 +15,7 @@ from rest_framework import serializers
 from events import hub as hubs
 from events.catalogue import SystemEvent, declare, scoped
 from events.hub import Hub, get_hub
+from events.models import Event, LogHead
 from events.relay import relay
 
 
@@ -49,11 +50,19 @@ def relay_at_rest() -> Iterator[None]:
     SyncToAsync.single_thread_executor.submit(connections.close_all).result()
 
 
+def empty_log() -> None:
+    """The cast's own rights are events too: without them, positions begin with 1."""
+    relay.stop()
+    Event.objects.all().delete()
+    LogHead.objects.all().delete()
+
+
 @pytest.fixture
 def reader(transactional_db: Any) -> User:
     """May read notes."""
     user = User.objects.create(username="reader")
     user.user_permissions.add(Permission.objects.get(codename="view_user"))
+    empty_log()
     return user
 
 
@@ -70,8 +79,8 @@ def in_memory_layer(settings: Any) -> None:
 
 
 @pytest_asyncio.fixture
-async def hub(transactional_db: Any) -> AsyncIterator[Hub]:
-    """The hub of the test's loop."""
+async def hub(reader: User, outsider: User) -> AsyncIterator[Hub]:
+    """The hub of the test's loop, started when the cast is there."""
     started = await get_hub()
     yield started
     await started.stop()
@@ -79,7 +88,7 @@ async def hub(transactional_db: Any) -> AsyncIterator[Hub]:
 
 
 @pytest_asyncio.fixture
-async def small_ring(transactional_db: Any, settings: Any) -> AsyncIterator[Hub]:
+async def small_ring(reader: User, settings: Any) -> AsyncIterator[Hub]:
     """A hub that remembers three events."""
     settings.EVENTS_RING_SIZE = 3
     started = await get_hub()

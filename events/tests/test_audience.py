@@ -21,11 +21,16 @@ def test_audience_keys(permissions: list[str] | None, users: list[int], keys: li
     assert audience(DECLARED, permissions, users) == keys
 
 
-def test_a_declared_internal_type_has_no_audience() -> None:
-    assert audience((), None, []) == []
+@pytest.mark.parametrize(("permissions", "users"), [(None, []), ([], []), (["a.b"], [7])])
+def test_an_internal_type_is_for_hubs_whatever_is_named(
+    permissions: list[str] | None, users: list[int]
+) -> None:
+    assert audience(("internal",), permissions, users) == ["internal"]
 
 
-@pytest.mark.parametrize("text", ["", "everyone", "user:7", "a b.c", "a.b\n", "a.", ".b", "ä.b"])
+@pytest.mark.parametrize(
+    "text", ["", "everyone", "internal", "user:7", "a b.c", "a.b\n", "a.", ".b", "ä.b"]
+)
 def test_what_is_no_permission_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="not a permission"):
         permission_key(text)

@@ -173,7 +173,7 @@ async def test_readers_who_return_leave_nothing_behind(hub: Hub, reader: User) -
     await aplace(*(str(number) for number in range(400)))
     await reaches(hub, 400)
     for cursor in range(400):
-        stream = hub.open(cursor, frozenset({"auth.view_user"}), "user:1", Filter())
+        stream = hub.open(cursor, reader.pk, Filter())
         assert await stream.next_chunk()
         hub.leave(stream)
     assert len(hub._chunks) <= CACHED_CHUNKS
@@ -186,7 +186,8 @@ async def test_a_stream_that_was_sending_when_the_log_went_back_is_told(
     """By the time it asks again, the log may have passed its cursor on another way."""
     await aplace("a", "b", "c")
     await reaches(hub, 3)
-    stream = hub.open(3, frozenset({"auth.view_user"}), "user:1", Filter())
+    stream = hub.open(3, reader.pk, Filter())
+    assert await stream.admitted()
     hub._begin_anew(1)
     hub._begin_anew(9)
     assert b'{"reason":"unknown_cursor","cursor":9}' in await stream.next_chunk()

@@ -358,14 +358,14 @@ async def test_a_draining_hub_ends_its_streams_and_opens_no_more(hub: Hub, reade
 async def test_a_stream_that_is_being_opened_when_the_drain_begins_is_refused(
     hub: Hub, reader: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = access.arights
+    original = access.aauthenticate
 
-    async def drained_meanwhile(someone: access.Reader) -> frozenset[str]:
+    async def drained_meanwhile(scope: dict[str, Any]) -> access.Identity:
         await hub.drain(0)
-        rights: frozenset[str] = await original(someone)
-        return rights
+        identity: access.Identity = await original(scope)
+        return identity
 
-    monkeypatch.setattr(access, "arights", drained_meanwhile)
+    monkeypatch.setattr(access, "aauthenticate", drained_meanwhile)
     async with connected(reader) as client:
         await client.until(lambda: client.ended)
         assert client.status == 503

@@ -65,8 +65,9 @@ def test_each_role_may_do_what_the_matrix_says_and_nothing_else(
     server: Server, method: str, path: str, data: Any, name: str, status: int
 ) -> None:
     before = Server.objects.values().get()
+    person = create_person(name)
     with recorded_events() as events:
-        response = create_person(name).call(method, SERVERS + path.format(id=server.pk), data)
+        response = person.call(method, SERVERS + path.format(id=server.pk), data)
     assert response.status_code == status
     if status in (401, 403):
         assert events == []

@@ -1,0 +1,124 @@
+"""The users who have streams in this process, and their rights at each position."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from events.audience import user_key
+from events.streams import Stream
+
+logger = logging.getLogger(__name__)
+
+RETRY_DELAY: Final = 0.5  # seconds before rights that could not be read are tried again
+
+Rights = frozenset[str]
+
+
+@dataclass(eq=False, slots=True)
+class Reader:
+    """A user with open streams. `rights` are the audience keys shared with others; None: no access.
+
+    `changed_at` is the position of the last change of rights; `read_at` the one that was known when
+    the rights in hand began to be read. While it is behind, nothing from `changed_at` on may be
+    delivered.
+    """
+
+    pk: Any
+    key: str
+    rights: Rights | None = None
+    changed_at: int = 0
+    read_at: int = -1
+    streams: set[Stream] = field(default_factory=set)
+
+    @property
+    def is_current(self) -> bool:
+        return self.read_at >= self.changed_at
+
+    def limit(self, flushed: int) -> int:
+        """The last position that these rights decide on."""
+        return flushed if self.is_current else min(flushed, self.changed_at - 1)
+
+
+class Readers:
+    """Rights are read once for a user, however many streams it has, and all that changed together.
+
+    `read` takes primary keys and gives rights by primary key; a key that is missing has no access.
+    `admit` is called with each stream whose reader's rights have come.
+    """
+
+    def __init__(
+        self,
+        read: Callable[[list[Any]], Awaitable[Mapping[Any, Rights]]],
+        admit: Callable[[Stream, Rights], None],
+    ) -> None:
+        self._read = read
+        self._admit = admit
+        self._by_key: dict[str, Reader] = {}
+        self._reading: asyncio.Task[None] | None = None
+
+    def get(self, pk: Any) -> Reader:
+        """The reader; one that is new is current only after its rights have been read."""
+        key = user_key(pk)
+        reader = self._by_key.get(key)
+        if reader is None:
+            reader = self._by_key[key] = Reader(pk, key)
+            self._refresh()
+        return reader
+
+    def forget(self, reader: Reader) -> None:
+        """To be called when the reader's last stream is gone."""
+        del self._by_key[reader.key]
+
+    def changed(self, key: str, position: int, *, ended: bool) -> None:
+        """Holds the streams of this user, or of everybody where the key is empty, at a position.
+
+        `ended` says that credentials given before are good no more: the streams must end, and
+        their clients come back with new ones.
+        """
+        affected = list(self._by_key.values()) if not key else [self._by_key.get(key)]
+        for reader in filter(None, affected):
+            reader.changed_at = position
+            if ended:
+                self._end(reader.streams)
+        self._refresh()
+
+    async def stop(self) -> None:
+        if self._reading is not None:
+            self._reading.cancel()
+            await asyncio.gather(self._reading, return_exceptions=True)
+
+    def _refresh(self) -> None:
+        if self._reading is None or self._reading.done():
+            self._reading = asyncio.create_task(self._read_until_current())
+
+    async def _read_until_current(self) -> None:
+        """A reading that began before a change is of no use: the change's position decides."""
+        while stale := [reader for reader in self._by_key.values() if not reader.is_current]:
+            known = {reader: reader.changed_at for reader in stale}
+            try:
+                found = await self._read([reader.pk for reader in stale])
+            except Exception as error:
+                logger.warning("Rights cannot be read, streams are held: %r", error)
+                await asyncio.sleep(RETRY_DELAY)
+                continue
+            for reader, position in known.items():
+                reader.rights, reader.read_at = found.get(reader.pk), position
+                self._settle(reader)
+
+    def _settle(self, reader: Reader) -> None:
+        if not reader.is_current:
+            return
+        if reader.rights is None:
+            self._end(reader.streams)
+        else:
+            for stream in reader.streams:
+                self._admit(stream, reader.rights)
+
+    @staticmethod
+    def _end(streams: Iterable[Stream]) -> None:
+        for stream in streams:
+            stream.end("access_revoked")
