@@ -74,6 +74,12 @@ class ServerAdmin(admin.ModelAdmin):
     def waiting_host_key(self, server: Server) -> str:
         return ssh.fingerprint(server.offered_host_key) if server.offered_host_key else "–"
 
+    def get_fields(self, request: HttpRequest, obj: Server | None = None) -> list[Any]:
+        """Without the credential for whoever may only look: they see values, not the form."""
+        fields = list(super().get_fields(request, obj))
+        may_look_only = obj is not None and not self.has_change_permission(request, obj)
+        return [name for name in fields if not (may_look_only and name == "credential")]
+
     def get_queryset(self, request: HttpRequest) -> QuerySet[Server]:
         return super().get_queryset(request).defer("credential")
 

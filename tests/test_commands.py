@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 from contextlib import aclosing
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -206,14 +207,35 @@ def is_running(pid: int) -> bool:
 
 
 def children(web: Web) -> list[int]:
-    listed = subprocess.run(["ps", "-o", "pid=", "--ppid", str(web.pid)], capture_output=True)
-    return [int(pid) for pid in listed.stdout.split()]
+    return children_of(web.pid)
+
+
+def children_of(pid: int) -> list[int]:
+    listed = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True)
+    return [int(child) for child in listed.stdout.split()]
 
 
 def test_serve_says_why_it_cannot_listen(portal: Portal) -> None:
     web = portal.serve()
     with pytest.raises(ProcessFailed, match="cannot listen on"):
         portal.manage("serve", "--port", str(web.port))
+
+
+def test_the_demo_runs_once_in_a_directory_and_says_what_ended_it(portal: Portal) -> None:
+    arguments = ("run_demo", "--no-activity", "--port")
+    demo = portal.start(*arguments, str(free_port()))
+    demo.wait_until(lambda: "is running at" in demo.read_output(), 60, "the demo's greeting")
+    with pytest.raises(ProcessFailed, match="a demo is running"):
+        portal.manage(*arguments, str(free_port()))
+    worker = next(pid for pid in children_of(demo.pid) if b"worker" in command_line(pid))
+    os.kill(worker, signal.SIGKILL)
+    assert demo.wait(60) == 1
+    assert "`manage.py worker`" in demo.read_output()
+    assert "was killed by SIGKILL" in demo.read_output()
+
+
+def command_line(pid: int) -> bytes:
+    return Path(f"/proc/{pid}/cmdline").read_bytes()
 
 
 def test_daphne_streams_too(portal: Portal) -> None:

@@ -13,7 +13,7 @@ from events.models import Event
 from servers import services, ssh, tasks
 from servers.encryption import DecryptionError, cipher
 from servers.models import Server
-from servers.tests.cast import Person, create_server, path_of, recorded_events
+from servers.tests.cast import Person, create_person, create_server, path_of, recorded_events
 
 pytestmark = pytest.mark.django_db
 
@@ -173,6 +173,22 @@ def fill_in(office: Client, server: Server, **values: str) -> str:
 
 def test_the_admins_form_does_not_show_the_credential(office: Client, server: Server) -> None:
     assert "swordfish" not in fill_in(office, server)
+
+
+@pytest.mark.parametrize("name", ["viewer", "responder"])
+def test_whoever_may_only_look_does_not_see_the_credential(
+    client: Client, server: Server, name: str
+) -> None:
+    """Without the right to change, the admin renders values, not the form."""
+    person = create_person(name)
+    type(person.user).objects.filter(pk=person.user.pk).update(is_staff=True)
+    client.force_login(person.user)
+    response = client.get(f"/admin/servers/server/{server.pk}/change/")
+    assert response.status_code == 200
+    page = response.content.decode()
+    assert server.name in page
+    assert "swordfish" not in page
+    assert server.credential not in page
 
 
 def test_a_form_that_is_refused_does_not_show_the_stored_credential(

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import IO, Any
 
+from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
@@ -23,7 +26,8 @@ class Command(BaseCommand):
     help = "Migrates, makes demo data at the first start, and runs web, worker and demo fleet."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--port", type=int, default=int(os.environ.get("PORT", "8000")))
+        port = os.environ.get("PORT", "8000")  # a text: the parser refuses a wrong one
+        parser.add_argument("--port", type=int, default=port, help="also PORT=…")
         parser.add_argument(
             "--no-activity",
             action="store_true",
@@ -33,6 +37,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         refuse_taken_port(options["port"])
+        lock = lock_directory(settings.VAR_DIR)
         call_command("migrate", verbosity=0)
         demo.create_users()
         signal.signal(signal.SIGTERM, _interrupt)
@@ -44,12 +49,13 @@ class Command(BaseCommand):
         ]
         try:
             self._greet(options["port"], processes[0])
-            wait_for_any(processes)
-            raise CommandError("one of the portal's processes ended, see above")
+            ended = wait_for_any(processes)
+            raise CommandError(f"stopped, because {describe_end(ended)}")
         except KeyboardInterrupt:
             self.stdout.write("Stopping")
         finally:
             stop(processes)
+            lock.close()
 
     def _greet(self, port: int, web: subprocess.Popen[bytes]) -> None:
         wait_for_port(port, web)
@@ -93,13 +99,39 @@ def wait_for_port(port: int, process: subprocess.Popen[bytes]) -> None:
     raise CommandError("the web process did not start, see above")
 
 
-def wait_for_any(processes: list[subprocess.Popen[bytes]]) -> None:
-    while all(process.poll() is None for process in processes):
+def wait_for_any(processes: list[subprocess.Popen[bytes]]) -> subprocess.Popen[bytes]:
+    """The first process that ended."""
+    while True:
+        for process in processes:
+            if process.poll() is not None:
+                return process
         time.sleep(0.5)
+
+
+def describe_end(process: subprocess.Popen[bytes]) -> str:
+    assert isinstance(process.args, list)
+    name = f"`manage.py {process.args[2]}` (process {process.pid})"
+    if process.returncode < 0:
+        return f"{name} was killed by {signal.Signals(-process.returncode).name}"
+    return f"{name} ended with status {process.returncode}, see above"
+
+
+def lock_directory(directory: Path) -> IO[str]:
+    """Two demos on one database would register their fleets over each other."""
+    lock = (directory / "demo.lock").open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        lock.close()
+        raise CommandError(
+            f"a demo is running on {directory} already; stop it, or set another VAR_DIR"
+        ) from error
+    return lock
 
 
 def stop(processes: list[subprocess.Popen[bytes]]) -> None:
     """Asks all to end, and kills what has not after STOP_SECONDS."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     for process in processes:
         process.terminate()
     deadline = time.monotonic() + STOP_SECONDS

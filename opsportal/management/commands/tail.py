@@ -38,7 +38,7 @@ class Command(BaseCommand):
         if not options["token"]:
             raise CommandError("--token is needed: an access token of POST /api/v1/auth/token/")
         self.last_id = "" if options["after"] is None else str(options["after"])
-        self.heartbeat, self.failures = 30.0, 0
+        self.heartbeat, self.failures, self.connected = 30.0, 0, False
         self.as_json = options["json"]
         self.colours = sys.stdout.isatty() and "NO_COLOR" not in os.environ
         try:
@@ -68,7 +68,9 @@ class Command(BaseCommand):
         except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
             raise CommandError(f"--url {options['url']}: {error}") from error
         except (httpx.TransportError, SSEError) as error:
-            self._note(f"connection lost: {error or type(error).__name__}")
+            what = "connection lost" if self.connected else f"cannot reach {options['url']}"
+            self._note(f"{what}, trying again: {error or type(error).__name__}")
+        self.connected = False
 
     def _check(self, response: httpx.Response) -> None:
         """Gives up where another attempt would get the same answer."""
@@ -88,9 +90,14 @@ class Command(BaseCommand):
         data = event.json()
         if event.event == "stream.open":
             self.heartbeat = float(data["heartbeat"])
+            self.connected = True
             self._note(f"connected, at position {data['cursor']}")
-        elif event.event in ("stream.reset", "stream.closing"):
-            self._note(f"{event.event}: {data['reason']}")
+            if not data["types"]:
+                self._note("no event type is readable here: check --types, and this user's rights")
+        elif event.event == "stream.reset":
+            self._note(f"{data['reason']}: some events are missing, going on from {data['cursor']}")
+        elif event.event == "stream.closing":
+            self._note(f"the server ends this connection: {data['reason']}")
         elif event.event != "heartbeat":
             print(event.data if self.as_json else self._line(data), flush=True)
 
