@@ -12,13 +12,13 @@ import logging
 import random
 from collections.abc import Iterable
 from typing import Any, Final
-from weakref import WeakKeyDictionary, WeakValueDictionary
+from weakref import WeakKeyDictionary
 
 from django.db import connection
 
 from events import conf, layer, log, wire
-from events.audience import USER_PREFIX
 from events.catalogue import catalogue
+from events.cohorts import Chunks, Filter
 from events.event_map import AccessEvent
 from events.log import Entry
 from events.log_thread import LogThread
@@ -27,14 +27,12 @@ from events.receiver import Receiver
 from events.relay import relay
 from events.rights import rights_of
 from events.ring import Ring
-from events.streams import Cohort, Filter, Stream
+from events.streams import Stream
 
 logger = logging.getLogger(__name__)
 
 WATCH_INTERVAL: Final = 0.04  # seconds between looks at SQLite's data_version
 SWEEP_INTERVAL: Final = 0.25  # seconds between looks for silent, stalled and overdue streams
-CHUNK_EVENTS: Final = 500  # the most that one chunk looks through
-CACHED_CHUNKS: Final = 256  # of 64 KB and little more each
 REPLAY_EVENTS: Final = 100  # read from the log at a time for one reader
 EARLY_ENTRIES: Final = 1000  # the most that wait for what lies between
 DRAIN_RETRY: Final = (500, 3000)  # milliseconds in which the clients of a drained process return
@@ -71,10 +69,7 @@ class Hub:
         self.draining = False
         self.repairs = 0
         self._early: dict[int, Entry] = {}
-        self._chunks: dict[tuple[Cohort, str, int, int], tuple[bytes, int]] = {}
-        self._addressed: dict[tuple[int, int], frozenset[str]] = {}
-        self._cohorts: WeakValueDictionary[tuple[frozenset[str], Filter], Cohort]
-        self._cohorts = WeakValueDictionary()
+        self.chunks = Chunks()
         self._gap_timer: asyncio.TimerHandle | None = None
         self._flush_timer: asyncio.TimerHandle | None = None
         self._last_flush = 0.0
@@ -209,42 +204,9 @@ class Hub:
         self._flush_timer = None
         self._last_flush = self.time()
         self.flushed = self.ring.end
-        self._chunks.clear()
-        self._addressed.clear()
+        self.chunks.clear()
         for stream in self.streams:
             stream.wake()
-
-    def chunk(self, cohort: Cohort, user_key: str, after: int, limit: int) -> tuple[bytes, int]:
-        """The bytes for these readers in (after, limit], and the position reached.
-
-        Built once and shared by all readers of a cohort, but for those users whom an event in
-        this span addresses by name.
-        """
-        upto = min(limit, after + CHUNK_EVENTS)
-        addressed = user_key in self._addressed_in(after, upto)
-        key = (cohort, user_key if addressed else "", after, upto)
-        found = self._chunks.get(key)
-        if found is None:
-            joined, last = cohort.chunk(self.ring.after(after, upto), key[1])
-            found = self._chunks[key] = (joined, upto if last is None else last)
-            self._bound_caches()
-        return found
-
-    def _addressed_in(self, after: int, upto: int) -> frozenset[str]:
-        """The keys of single users among the audiences in (after, upto]."""
-        found = self._addressed.get((after, upto))
-        if found is None:
-            entries = self.ring.after(after, upto)
-            keys = (key for entry in entries for key in entry.audience)
-            found = frozenset(key for key in keys if key.startswith(USER_PREFIX))
-            self._addressed[after, upto] = found
-        return found
-
-    def _bound_caches(self) -> None:
-        """Readers who return choose their cursors: what they ask for must not pile up."""
-        if len(self._chunks) > CACHED_CHUNKS:
-            self._chunks.clear()
-            self._addressed.clear()
 
     # Readers
 
@@ -298,14 +260,7 @@ class Hub:
         return await self._log.run(lambda: rights_of(pks))
 
     def _admit(self, stream: Stream, rights: frozenset[str]) -> None:
-        stream.admit(self._cohort(rights, stream.filter))
-
-    def _cohort(self, rights: frozenset[str], wanted: Filter) -> Cohort:
-        key = (rights, wanted)
-        cohort = self._cohorts.get(key)
-        if cohort is None:
-            cohort = self._cohorts[key] = Cohort(rights, wanted)
-        return cohort
+        stream.admit(self.chunks.cohort(rights, stream.filter))
 
     async def drain(self, seconds: float) -> None:
         """Opens no more streams, and ends the open ones one by one over this time."""

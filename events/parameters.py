@@ -12,7 +12,7 @@ from django.http.request import MediaType
 
 from events import wire
 from events.access import Refused
-from events.streams import Filter
+from events.cohorts import Filter
 
 NAMES = {"types", "subject", "last_event_id", "ticket"}
 _TYPE = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)*(\.\*)?", re.ASCII)

@@ -4,72 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from events import wire
-from events.log import Entry
+from events.cohorts import Cohort, Filter
 
 if TYPE_CHECKING:
     from events.hub import Hub
     from events.readers import Reader
-
-CHUNK_BYTES = 64 * 1024  # in one write, so that back-pressure acts between writes
-
-
-@dataclass(frozen=True, slots=True)
-class Filter:
-    """What a stream asked for. Empty `types`, or an empty subject, is everything.
-
-    A type ending in `.*` stands for every type below that name.
-    """
-
-    types: frozenset[str] = frozenset()
-    subject: str = ""
-    prefixes: tuple[str, ...] = field(init=False, repr=False, compare=False)
-
-    def __post_init__(self) -> None:
-        wildcards = tuple(name[:-1] for name in self.types if name.endswith(".*"))
-        object.__setattr__(self, "prefixes", wildcards)
-
-    def names(self, event_type: str) -> bool:
-        return not self.types or event_type in self.types or event_type.startswith(self.prefixes)
-
-    def admits(self, entry: Entry) -> bool:
-        if self.subject and entry.subject != self.subject:
-            return False
-        return self.names(entry.type)
-
-
-@dataclass(frozen=True, eq=False)
-class Cohort:
-    """Readers with the same rights and the same filter: what one may see, all may see.
-
-    The key of a single user is kept apart from `rights`, or no two readers would share a chunk.
-    Compared by identity; the hub hands out one object for all.
-    """
-
-    rights: frozenset[str]
-    filter: Filter
-
-    def chunk(self, entries: Iterable[Entry], user_key: str) -> tuple[bytes, int | None]:
-        """The readable entries' frames, CHUNK_BYTES or little more, and the last position read.
-
-        The position is None where every entry was read.
-        """
-        frames: list[bytes] = []
-        size = 0
-        for entry in entries:
-            if self._may_read(entry, user_key) and self.filter.admits(entry):
-                frames.append(entry.frame)
-                size += len(entry.frame)
-                if size >= CHUNK_BYTES:
-                    return b"".join(frames), entry.position
-        return b"".join(frames), None
-
-    def _may_read(self, entry: Entry, user_key: str) -> bool:
-        return user_key in entry.audience or not self.rights.isdisjoint(entry.audience)
 
 
 class Stream:
@@ -136,8 +79,8 @@ class Stream:
         if self.cursor >= limit:
             return b""
         if self.cursor >= self.hub.ring.start:
-            key = self.reader.key
-            chunk, self.cursor = self.hub.chunk(self.cohort, key, self.cursor, limit)
+            ring, key = self.hub.ring, self.reader.key
+            chunk, self.cursor = self.hub.chunks.get(ring, self.cohort, key, self.cursor, limit)
             return chunk
         return await self._read_from_log(limit)
 

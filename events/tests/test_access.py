@@ -16,10 +16,11 @@ from django.test import Client as Browser
 from django.test.utils import CaptureQueriesContext
 
 from events.api import access_changed, aemit
+from events.cohorts import Filter
 from events.hub import Hub
 from events.models import Event
 from events.rights import rights_of
-from events.streams import Filter, Stream
+from events.streams import Stream
 from events.tests.conftest import NoteEvent
 from events.tests.streaming import streaming
 from events.tests.test_hub import reaches

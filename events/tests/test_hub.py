@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 from events import log, receiver
 from events.api import aemit
 from events.bus import Draft, prepare
-from events.hub import CACHED_CHUNKS, Hub, get_hub
+from events.cohorts import CACHED_CHUNKS, CHUNK_BYTES, Cohort, Filter
+from events.hub import Hub, get_hub
 from events.log import Entry
 from events.models import Event, LogHead
 from events.relay import relay
-from events.streams import CHUNK_BYTES, Cohort, Filter
 from events.tests.conftest import NoteEvent
 from events.tests.streaming import streaming
 
@@ -176,7 +176,7 @@ async def test_readers_who_return_leave_nothing_behind(hub: Hub, reader: User) -
         stream = hub.open(cursor, reader.pk, Filter())
         assert await stream.next_chunk()
         hub.leave(stream)
-    assert len(hub._chunks) <= CACHED_CHUNKS
+    assert len(hub.chunks) <= CACHED_CHUNKS
 
 
 @pytest.mark.asyncio

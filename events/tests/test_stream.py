@@ -17,9 +17,9 @@ from rest_framework_simplejwt.tokens import AccessToken
 from events import access, log
 from events.api import aemit
 from events.bus import Draft, emit_many, prepare
+from events.cohorts import Cohort
 from events.hub import Hub
 from events.models import Event, LogHead
-from events.streams import Cohort
 from events.tests.conftest import NoteEvent
 from events.tests.streaming import connected, parse, streaming
 

@@ -1,0 +1,124 @@
+"""Readers who see the same: their bytes are built once and shared."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Final
+from weakref import WeakValueDictionary
+
+from events.audience import USER_PREFIX
+from events.log import Entry
+from events.ring import Ring
+
+CHUNK_BYTES: Final = 64 * 1024  # in one write, so that back-pressure acts between writes
+CHUNK_EVENTS: Final = 500  # the most that one chunk looks through
+CACHED_CHUNKS: Final = 256  # of 64 KB and little more each
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """What a stream asked for. Empty `types`, or an empty subject, is everything.
+
+    A type ending in `.*` stands for every type below that name.
+    """
+
+    types: frozenset[str] = frozenset()
+    subject: str = ""
+    prefixes: tuple[str, ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        wildcards = tuple(name[:-1] for name in self.types if name.endswith(".*"))
+        object.__setattr__(self, "prefixes", wildcards)
+
+    def names(self, event_type: str) -> bool:
+        return not self.types or event_type in self.types or event_type.startswith(self.prefixes)
+
+    def admits(self, entry: Entry) -> bool:
+        if self.subject and entry.subject != self.subject:
+            return False
+        return self.names(entry.type)
+
+
+@dataclass(frozen=True, eq=False)
+class Cohort:
+    """Readers with the same rights and the same filter: what one may see, all may see.
+
+    The key of a single user is kept apart from `rights`, or no two readers would share a chunk.
+    Compared by identity; the hub hands out one object for all.
+    """
+
+    rights: frozenset[str]
+    filter: Filter
+
+    def chunk(self, entries: Iterable[Entry], user_key: str) -> tuple[bytes, int | None]:
+        """The readable entries' frames, CHUNK_BYTES or little more, and the last position read.
+
+        The position is None where every entry was read.
+        """
+        frames: list[bytes] = []
+        size = 0
+        for entry in entries:
+            if self._may_read(entry, user_key) and self.filter.admits(entry):
+                frames.append(entry.frame)
+                size += len(entry.frame)
+                if size >= CHUNK_BYTES:
+                    return b"".join(frames), entry.position
+        return b"".join(frames), None
+
+    def _may_read(self, entry: Entry, user_key: str) -> bool:
+        return user_key in entry.audience or not self.rights.isdisjoint(entry.audience)
+
+
+class Chunks:
+    """The bytes for each cohort in each span of the ring, until the next flush."""
+
+    def __init__(self) -> None:
+        self._cohorts: WeakValueDictionary[tuple[frozenset[str], Filter], Cohort]
+        self._cohorts = WeakValueDictionary()
+        self._built: dict[tuple[Cohort, str, int, int], tuple[bytes, int]] = {}
+        self._addressed: dict[tuple[int, int], frozenset[str]] = {}
+
+    def __len__(self) -> int:
+        return len(self._built)
+
+    def cohort(self, rights: frozenset[str], wanted: Filter) -> Cohort:
+        """The one object for all readers with these rights and this filter."""
+        key = (rights, wanted)
+        cohort = self._cohorts.get(key)
+        if cohort is None:
+            cohort = self._cohorts[key] = Cohort(rights, wanted)
+        return cohort
+
+    def clear(self) -> None:
+        self._built.clear()
+        self._addressed.clear()
+
+    def get(
+        self, ring: Ring, cohort: Cohort, user_key: str, after: int, limit: int
+    ) -> tuple[bytes, int]:
+        """The bytes for these readers in (after, limit], and the position reached.
+
+        Built once and shared by all readers of a cohort, but for those users whom an event in
+        this span addresses by name.
+        """
+        upto = min(limit, after + CHUNK_EVENTS)
+        addressed = user_key in self._addressed_in(ring, after, upto)
+        key = (cohort, user_key if addressed else "", after, upto)
+        found = self._built.get(key)
+        if found is None:
+            # Readers who return choose their cursors: what they ask for must not pile up.
+            if len(self._built) >= CACHED_CHUNKS:
+                self.clear()
+            joined, last = cohort.chunk(ring.after(after, upto), key[1])
+            found = self._built[key] = (joined, upto if last is None else last)
+        return found
+
+    def _addressed_in(self, ring: Ring, after: int, upto: int) -> frozenset[str]:
+        """The keys of single users among the audiences in (after, upto]."""
+        found = self._addressed.get((after, upto))
+        if found is None:
+            keys = (key for entry in ring.after(after, upto) for key in entry.audience)
+            found = frozenset(key for key in keys if key.startswith(USER_PREFIX))
+            self._addressed[after, upto] = found
+        return found
