@@ -3,7 +3,7 @@ INSTALL := $(PYTHON) -m pip install --quiet --require-hashes
 COMPILE := .venv-tools/bin/pip-compile --quiet --allow-unsafe --generate-hashes --strip-extras \
 	--no-emit-find-links --no-emit-index-url --no-emit-trusted-host $(if $(UPGRADE),--upgrade)
 
-.PHONY: help run test lint requirements clean
+.PHONY: help run test lint bench requirements clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' Makefile | expand -t 20
@@ -18,6 +18,9 @@ test: .venv/dev.stamp ## every test, on SQLite and on PostgreSQL with Redis
 
 lint: .venv/dev.stamp ## every other check
 	@scripts/lint
+
+bench: .venv/dev.stamp ## from a POST to the line that curl prints, measured
+	$(PYTHON) -m benchmarks.latency
 
 requirements: .venv-tools/stamp ## pins requirements*.in anew; UPGRADE=1 takes the newest versions
 	$(COMPILE) --output-file=requirements.txt requirements.in
