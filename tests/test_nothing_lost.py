@@ -34,7 +34,7 @@ async def read_in_pieces(urls: list[str], token: str, start: int, count: int) ->
     chance = random.Random(11)
     positions: list[int] = []
     while len(positions) < count:
-        piece = chance.randint(1, 2 * count // RECONNECTIONS)
+        piece = chance.randint(1, count // RECONNECTIONS)  # so many at the least
         last_id = str(positions[-1] if positions else start)
         async with aclosing(frames(chance.choice(urls), token, last_id)) as stream:
             async for _, name, data in stream:
