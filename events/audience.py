@@ -56,8 +56,11 @@ def audience(
 
 
 def group_name(key: str) -> str:
-    """The channel-layer group of a key: ASCII letters, digits, `-_.`, under 100 characters."""
-    name = GROUP_PREFIX + key.replace(":", ".")
+    """The channel-layer group of a key: ASCII letters, digits, `-_.`, under 100 characters.
+
+    A user's is `events.user-5`: no permission is called so, as an app's label holds no hyphen.
+    """
+    name = GROUP_PREFIX + key.replace(":", "-")
     if _GROUP.fullmatch(name):
         return name
     return f"{GROUP_PREFIX}sha256.{hashlib.sha256(key.encode()).hexdigest()}"

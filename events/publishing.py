@@ -6,8 +6,9 @@ from typing import Any
 
 from rest_framework import serializers
 
+from events.audience import INTERNAL
 from events.bus import Draft, InvalidSubject, prepare
-from events.catalogue import UnknownEventType
+from events.catalogue import UnknownEventType, catalogue
 from events.models import Event
 from events.payload import InvalidEventData
 
@@ -32,6 +33,8 @@ def parse(item: Any) -> Event:
     serializer = PublishedEvent(data=item)
     serializer.is_valid(raise_exception=True)
     try:
+        if INTERNAL in catalogue.type(serializer.validated_data["type"]).audience:
+            raise serializers.ValidationError({"type": ["This type is internal."]})
         return prepare(Draft(**serializer.validated_data))
     except UnknownEventType as error:
         raise serializers.ValidationError({"type": [str(error.args[0])]}) from error

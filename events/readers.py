@@ -22,25 +22,32 @@ Rights = frozenset[str]
 class Reader:
     """A user with open streams. `rights` are the audience keys shared with others; None: no access.
 
-    `changed_at` is the position of the last change of rights; `read_at` the one that was known when
-    the rights in hand began to be read. While it is behind, nothing from `changed_at` on may be
-    delivered.
+    `changes` counts the changes of rights that are known; `read` is what it was when the rights in
+    hand began to be read. While that is behind, nothing from `held_from` on may be delivered: the
+    position of the first change that these rights may lack. Positions themselves cannot tell, as a
+    log that is restored from a backup goes back.
     """
 
     pk: Any
     key: str
     rights: Rights | None = None
-    changed_at: int = 0
-    read_at: int = -1
+    changes: int = 1
+    read: int = 0
+    held_from: int = 0
     streams: set[Stream] = field(default_factory=set)
 
     @property
     def is_current(self) -> bool:
-        return self.read_at >= self.changed_at
+        return self.read == self.changes
+
+    def changed(self, position: int) -> None:
+        if self.is_current or position < self.held_from:
+            self.held_from = position
+        self.changes += 1
 
     def limit(self, flushed: int) -> int:
         """The last position that these rights decide on."""
-        return flushed if self.is_current else min(flushed, self.changed_at - 1)
+        return flushed if self.is_current else min(flushed, self.held_from - 1)
 
 
 class Readers:
@@ -81,7 +88,7 @@ class Readers:
         """
         affected = list(self._by_key.values()) if not key else [self._by_key.get(key)]
         for reader in filter(None, affected):
-            reader.changed_at = position
+            reader.changed(position)
             if ended:
                 self._end(reader.streams)
         self._refresh()
@@ -96,17 +103,17 @@ class Readers:
             self._reading = asyncio.create_task(self._read_until_current())
 
     async def _read_until_current(self) -> None:
-        """A reading that began before a change is of no use: the change's position decides."""
+        """A reading that began before a change is of no use, and is made again."""
         while stale := [reader for reader in self._by_key.values() if not reader.is_current]:
-            known = {reader: reader.changed_at for reader in stale}
+            known = {reader: reader.changes for reader in stale}
             try:
                 found = await self._read([reader.pk for reader in stale])
             except Exception as error:
                 logger.warning("Rights cannot be read, streams are held: %r", error)
                 await asyncio.sleep(RETRY_DELAY)
                 continue
-            for reader, position in known.items():
-                reader.rights, reader.read_at = found.get(reader.pk), position
+            for reader, changes in known.items():
+                reader.rights, reader.read = found.get(reader.pk), changes
                 self._settle(reader)
 
     def _settle(self, reader: Reader) -> None:

@@ -23,7 +23,7 @@ from events.rights import rights_of
 from events.streams import Stream
 from events.tests.conftest import NoteEvent
 from events.tests.streaming import streaming
-from events.tests.test_hub import reaches
+from events.tests.test_hub import reaches, restore_to
 from events.wire import parse_event
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -201,6 +201,45 @@ async def test_nothing_is_delivered_while_the_rights_are_being_read(
         await reaches(hub, 4)
         assert client.texts == []
         may_return.set()
+        await client.until_texts("for all")
+
+
+@pytest.mark.asyncio
+async def test_a_second_change_does_not_let_go_of_the_first(
+    hub: Hub, reader: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between two changes, before either has been read, the old rights are not good either."""
+    may_return = asyncio.Event()
+
+    async def slow(pks: list[Any]) -> dict[Any, frozenset[str]]:
+        await may_return.wait()
+        return await hub._read_rights(pks)
+
+    async with streaming(reader) as client:
+        monkeypatch.setattr(hub._readers, "_read", slow)
+        await revoke(reader)
+        await aemit(WRITTEN, {"text": "secret"})
+        await sync_to_async(access_changed)(reader, "something else")
+        await aemit(SHOUTED, {"text": "for all"})
+        await reaches(hub, 4)
+        (stream,) = hub.streams
+        assert stream.reader.limit(hub.flushed) == 0
+        may_return.set()
+        await client.until_texts("for all")
+
+
+@pytest.mark.asyncio
+async def test_a_log_that_went_back_makes_rights_be_read_again(hub: Hub, reader: User) -> None:
+    """And changes count from then on, though their positions have been there before."""
+    async with streaming(reader) as client:
+        for _ in range(5):
+            await sync_to_async(access_changed)(reader, "something")
+        await reaches(hub, 5)
+        await sync_to_async(restore_to)(1)
+        await client.until_frame("stream.reset")
+        await revoke(reader)
+        await aemit(WRITTEN, {"text": "secret"})
+        await aemit(SHOUTED, {"text": "for all"})
         await client.until_texts("for all")
 
 

@@ -50,7 +50,11 @@ def test_a_user_is_named_by_key_or_object() -> None:
 
 @pytest.mark.parametrize("key", ["servers.view_server", "user:7", "everyone"])
 def test_group_names_can_be_read(key: str) -> None:
-    assert group_name(key) == "events." + key.replace(":", ".")
+    assert group_name(key) == "events." + key.replace(":", "-")
+
+
+def test_no_permission_shares_a_users_group() -> None:
+    assert group_name("user:5") != group_name(permission_key("user.5"))
 
 
 @pytest.mark.parametrize("key", ["a." + "x" * 200, "user:ä", "user:a b", "user:" + "é" * 40])

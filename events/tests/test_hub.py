@@ -105,7 +105,7 @@ async def test_a_user_is_a_group_while_it_has_streams(
     in_memory_layer: None, hub: Hub, reader: User
 ) -> None:
     layer = get_channel_layer()
-    group = f"events.user.{reader.pk}"
+    group = f"events.user-{reader.pk}"
     async with streaming(reader):
         async with streaming(reader):
             pass
@@ -130,12 +130,12 @@ async def test_a_log_that_went_back_makes_streams_refetch(hub: Hub, reader: User
     await aplace("a", "b", "c")
     await reaches(hub, 3)
     async with streaming(reader) as client:
-        await sync_to_async(_restore_to)(1)
+        await sync_to_async(restore_to)(1)
         data = await client.until_frame("stream.reset")
         assert data == {"reason": "unknown_cursor", "cursor": 1}
 
 
-def _restore_to(position: int) -> None:
+def restore_to(position: int) -> None:
     relay.stop()
     Event.objects.filter(position__gt=position).delete()
     LogHead.objects.update(position=position)

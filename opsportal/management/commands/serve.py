@@ -162,9 +162,15 @@ class Supervisor:
         child = subprocess.Popen(command, pass_fds=[descriptor], stdin=subprocess.PIPE)
         self.children[child.pid] = child
         if self.stopping:  # told so while the child was being made
-            child.terminate()
+            self._end(child)
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         self.stopping = True
         for child in list(self.children.values()):
-            child.terminate()
+            self._end(child)
+
+    @staticmethod
+    def _end(child: subprocess.Popen[bytes]) -> None:
+        # Popen.terminate() may reap the child itself, and os.wait() would never hear of it.
+        with suppress(ProcessLookupError):
+            os.kill(child.pid, signal.SIGTERM)
