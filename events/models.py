@@ -66,6 +66,60 @@ class LogHead(models.Model):
         return f"{self.floor}–{self.position}"
 
 
+class Subscription(models.Model):
+    """A server-side reader of the log: how far its handler has come, and what stops it.
+
+    `cursor` is the last position that the handler is done with. `failures` counts the attempts at
+    the next event; after too many the subscription is parked until somebody resumes it.
+    """
+
+    name = models.CharField(max_length=200, primary_key=True)
+    cursor = models.BigIntegerField()
+    failures = models.PositiveIntegerField(default=0)
+    last_error = models.TextField(blank=True)
+    retry_at = models.DateTimeField(null=True, blank=True)
+    parked_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        default_permissions = ("view", "change")
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class StreamTicket(models.Model):
+    """Opens one stream, once, without header or cookie. Only a digest of the ticket is kept."""
+
+    digest = models.CharField(max_length=64, primary_key=True)
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
+    expires_at = models.DateTimeField()
+    # When what the ticket was asked for with ends; the stream ends then, too.
+    credentials_expire_at = models.DateTimeField(null=True)
+    # The log's head before its user was authenticated: what ended credentials after it ends this.
+    issued_after = models.BigIntegerField()
+
+    class Meta:
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"{self.user_id} until {self.expires_at:%H:%M:%S}"
+
+
+class ProcessReport(models.Model):
+    """What a process last told of itself, so that any other can show it."""
+
+    process = models.CharField(max_length=100, primary_key=True)
+    started_at = models.DateTimeField()
+    reported_at = models.DateTimeField(db_index=True)
+    report: Any = JSONTextField()
+
+    class Meta:
+        default_permissions = ("view",)
+
+    def __str__(self) -> str:
+        return self.process
+
+
 class EmittingModel(models.Model):
     """A model whose changes are events.
 
