@@ -15,6 +15,7 @@ from django.contrib.auth.signals import user_logged_out
 from django.db import models
 from django.db.models.signals import m2m_changed, post_delete, post_save, pre_save
 
+from events import tickets
 from events.audience import user_key
 from events.bus import emit
 from events.event_map import AccessEvent
@@ -26,13 +27,22 @@ _BEFORE: Final = "_access_before"
 
 
 def access_changed(user: Any, reason: str, *, ended: bool = False) -> None:
-    """Appends `access.changed` for a user or primary key, or for everybody where it is None.
+    """Appends `access.changed` for a user or primary key. Raises ValueError for None.
 
     Streams that are open hold at its position until the rights have been read again; `ended` ends
     them, and their clients must bring good credentials.
     """
-    key = "" if user is None else user_key(user)
+    key = user_key(user)
+    if ended:
+        tickets.withdraw(user)
     emit(AccessEvent.CHANGED, {"user": key, "reason": reason, "ended": ended})
+
+
+def everyones_access_changed(reason: str, *, ended: bool = False) -> None:
+    """`access_changed` for whoever there is: `ended` ends every stream."""
+    if ended:
+        tickets.withdraw_all()
+    emit(AccessEvent.CHANGED, {"user": "", "reason": reason, "ended": ended})
 
 
 def connect() -> None:
@@ -88,8 +98,10 @@ def _user_relation_changed(
     """A user's groups or permissions, changed from either side."""
     if action not in RELATION_CHANGES or pk_set == set():
         return
-    affected: Collection[Any] = [instance] if not reverse else [None] if pk_set is None else pk_set
-    for user in affected:
+    if reverse and pk_set is None:
+        everyones_access_changed(sender.__name__)
+        return
+    for user in pk_set or [] if reverse else [instance]:
         access_changed(user, sender.__name__)
 
 
@@ -107,11 +119,11 @@ def _rights_changed(
     groups = [instance.pk] if not reverse else pk_set
     users = get_user_model()._default_manager.all()
     if groups is None or users.filter(groups__in=groups).exists():
-        access_changed(None, sender.__name__)
+        everyones_access_changed(sender.__name__)
 
 
 def _rights_deleted(sender: type[models.Model], **_: Any) -> None:
-    access_changed(None, f"{sender.__name__} deleted")
+    everyones_access_changed(f"{sender.__name__} deleted")
 
 
 def _logged_out(user: Any, **_: Any) -> None:

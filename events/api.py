@@ -1,6 +1,6 @@
 """What other apps use of the event system; everything else in it is its own affair."""
 
-from events.access_changes import access_changed
+from events.access_changes import access_changed, everyones_access_changed
 from events.audience import EVERYONE, INTERNAL
 from events.bus import Draft, InvalidSubject, aemit, emit, emit_many
 from events.catalogue import (
@@ -12,10 +12,14 @@ from events.catalogue import (
 )
 from events.context import acting
 from events.cursor import EventCursorMixin, event_cursor
+from events.deduplication import deduplicate
 from events.models import EmittingModel
 from events.payload import InvalidEventData
 from events.permissions import ModelPermissions
 from events.querysets import EventQuerySet
+from events.signals import subject_of
+from events.subscriptions import subscribe
+from events.trail import EventTrailMixin
 
 __all__ = [
     "EVERYONE",
@@ -25,6 +29,7 @@ __all__ = [
     "EventCursorMixin",
     "EventMap",
     "EventQuerySet",
+    "EventTrailMixin",
     "InvalidEventData",
     "InvalidSubject",
     "ModelPermissions",
@@ -34,8 +39,12 @@ __all__ = [
     "acting",
     "aemit",
     "declare",
+    "deduplicate",
     "emit",
     "emit_many",
     "event_cursor",
+    "everyones_access_changed",
     "register",
+    "subject_of",
+    "subscribe",
 ]

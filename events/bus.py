@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from asgiref.sync import sync_to_async
 from django.db import transaction
 from django.utils import timezone
 
-from events import context, payload, wire
+from events import context, metrics, payload, wire
 from events.audience import audience
 from events.catalogue import catalogue
 from events.models import Event
@@ -93,6 +94,7 @@ def append(events: list[Event]) -> list[Event]:
         with transaction.atomic():
             Event.objects.bulk_create(events)
             transaction.on_commit(relay.ring, robust=True)
+            transaction.on_commit(partial(metrics.appended.add, len(events)), robust=True)
     return events
 
 

@@ -1,8 +1,8 @@
-"""Every event type and event map of the project, registered by the apps' `event_map.py`."""
+"""Every event type, event map and subscriber of the project, registered by the apps' modules."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -12,6 +12,7 @@ from django.db import models
 from django.utils.module_loading import autodiscover_modules
 from rest_framework import serializers
 
+from events import wire
 from events.audience import EVERYONE, INTERNAL, permission_key
 
 M = TypeVar("M", bound="type[EventMap]")
@@ -25,6 +26,10 @@ class UnknownEventType(LookupError):
     """An event of a type that no `event_map.py` declares."""
 
 
+class UnknownSubscription(LookupError):
+    """A subscription that no `subscriptions.py` registers."""
+
+
 @dataclass(frozen=True, slots=True)
 class EventType:
     """A declared type: its default audience, and the serializer its data must satisfy."""
@@ -33,6 +38,15 @@ class EventType:
     label: str
     audience: tuple[str, ...]
     schema: type[serializers.Serializer]
+
+
+@dataclass(frozen=True, slots=True)
+class Subscriber:
+    """A handler of events, in their public form, and the types it wants, `.*` for all below."""
+
+    name: str
+    types: frozenset[str]
+    handle: Callable[[dict[str, Any]], None]
 
 
 class EventMap:
@@ -70,12 +84,23 @@ class EventMap:
 class Catalogue:
     types: dict[str, EventType] = field(default_factory=dict)
     maps: dict[type[models.Model], EventMap] = field(default_factory=dict)
+    subscribers: dict[str, Subscriber] = field(default_factory=dict)
 
     def type(self, name: str) -> EventType:
         try:
             return self.types[name]
         except KeyError:
             raise UnknownEventType(f"no event type {name!r} is declared") from None
+
+    def subscriber(self, name: str) -> Subscriber:
+        try:
+            return self.subscribers[name]
+        except KeyError:
+            raise UnknownSubscription(f"no subscription {name!r} is registered") from None
+
+    def internal(self) -> set[str]:
+        """The types that no reader ever gets."""
+        return {name for name, declared in self.types.items() if INTERNAL in declared.audience}
 
     def permissions(self) -> set[str]:
         """The audience keys that declared types go to by default."""
@@ -89,11 +114,14 @@ def declare(types: Mapping[SystemEvent, type[serializers.Serializer]], *, permis
     """Declares event types with the schema of their data, all readable under one permission.
 
     `permission` is Django's (`servers.view_server`), EVERYONE, or INTERNAL for events that no
-    reader ever gets. Raises ImproperlyConfigured for a type that is declared already.
+    reader ever gets. A type's name is words in lower case, joined by dots: others no stream could
+    ask for. Raises ImproperlyConfigured for such a name, and for a type that is declared already.
     """
     if permission not in (EVERYONE, INTERNAL):
         permission_key(permission)
     for member, schema in types.items():
+        if not wire.is_type(member.value):
+            raise ImproperlyConfigured(f"the event type {member.value!r} is not like 'a.b_c'")
         if member.value in catalogue.types:
             raise ImproperlyConfigured(f"the event type {member.value!r} is declared twice")
         catalogue.types[member.value] = EventType(
@@ -114,15 +142,17 @@ def register(model: type[models.Model]) -> Any:
 
 
 def autodiscover() -> None:
-    """Imports `event_map.py` of every installed app."""
+    """Imports `event_map.py` and `subscriptions.py` of every installed app."""
     autodiscover_modules("event_map")
+    autodiscover_modules("subscriptions")
 
 
 @contextmanager
 def scoped() -> Iterator[Catalogue]:
     """For tests: what is declared or registered inside is forgotten at the end."""
     types, maps = dict(catalogue.types), dict(catalogue.maps)
+    subscribers = dict(catalogue.subscribers)
     try:
         yield catalogue
     finally:
-        catalogue.types, catalogue.maps = types, maps
+        catalogue.types, catalogue.maps, catalogue.subscribers = types, maps, subscribers

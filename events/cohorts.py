@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 from typing import Final
 from weakref import WeakValueDictionary
 
+from events import wire
 from events.audience import USER_PREFIX
 from events.log import Entry
 from events.ring import Ring
 
-CHUNK_BYTES: Final = 64 * 1024  # in one write, so that back-pressure acts between writes
+CHUNK_BYTES: Final = 12 * 1024  # in one write; as much waits for each reader that takes no bytes
 CHUNK_EVENTS: Final = 500  # the most that one chunk looks through
-CACHED_CHUNKS: Final = 256  # of 64 KB and little more each
+CACHED_CHUNKS: Final = 256  # of CHUNK_BYTES and little more each
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,15 +60,17 @@ class Cohort:
         frames: list[bytes] = []
         size = 0
         for entry in entries:
-            if self._may_read(entry, user_key) and self.filter.admits(entry):
+            if self.admits(entry, user_key):
                 frames.append(entry.frame)
                 size += len(entry.frame)
                 if size >= CHUNK_BYTES:
                     return b"".join(frames), entry.position
         return b"".join(frames), None
 
-    def _may_read(self, entry: Entry, user_key: str) -> bool:
-        return user_key in entry.audience or not self.rights.isdisjoint(entry.audience)
+    def admits(self, entry: Entry, user_key: str) -> bool:
+        """Whether this user, one of the cohort, may read the entry and asked for it."""
+        readable = user_key in entry.audience or not self.rights.isdisjoint(entry.audience)
+        return readable and self.filter.admits(entry)
 
 
 class Chunks:
@@ -76,7 +79,7 @@ class Chunks:
     def __init__(self) -> None:
         self._cohorts: WeakValueDictionary[tuple[frozenset[str], Filter], Cohort]
         self._cohorts = WeakValueDictionary()
-        self._built: dict[tuple[Cohort, str, int, int], tuple[bytes, int]] = {}
+        self._built: dict[tuple[Cohort, str, int, int], tuple[bytes, int, int]] = {}
         self._addressed: dict[tuple[int, int], frozenset[str]] = {}
 
     def __len__(self) -> int:
@@ -96,8 +99,9 @@ class Chunks:
 
     def get(
         self, ring: Ring, cohort: Cohort, user_key: str, after: int, limit: int
-    ) -> tuple[bytes, int]:
-        """The bytes for these readers in (after, limit], and the position reached.
+    ) -> tuple[bytes, int, int]:
+        """The bytes for these readers in (after, limit], the position reached, and how many
+        events it are.
 
         Built once and shared by all readers of a cohort, but for those users whom an event in
         this span addresses by name.
@@ -111,7 +115,8 @@ class Chunks:
             if len(self._built) >= CACHED_CHUNKS:
                 self.clear()
             joined, last = cohort.chunk(ring.after(after, upto), key[1])
-            found = self._built[key] = (joined, upto if last is None else last)
+            position = upto if last is None else last
+            found = self._built[key] = (joined, position, wire.count_frames(joined))
         return found
 
     def _addressed_in(self, ring: Ring, after: int, upto: int) -> frozenset[str]:

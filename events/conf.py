@@ -16,6 +16,7 @@ DEFAULTS: Final[dict[str, float]] = {
     "EVENTS_MAX_STREAMS_PER_USER": 100,  # open streams of one user in one process
     "EVENTS_DRAIN_SECONDS": 5.0,  # over which a stopping process ends its streams
     "EVENTS_RETENTION_DAYS": 30,  # days an event stays in the log
+    "EVENTS_SUBSCRIPTION_ATTEMPTS": 8,  # at one event, before a subscription is parked
 }
 
 

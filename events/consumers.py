@@ -11,15 +11,19 @@ import logging
 import random
 import time
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from channels.exceptions import StopConsumer
 from channels.generic.http import AsyncHttpConsumer
 from django.conf import settings
 
-from events import access, conf, wire
-from events.access import Refused
+from events import conf, metrics, stream_log, wire
+from events.access import Arrival, Identity, Refused, aidentify, screen
+from events.batches import Batches, BatchFailed
 from events.catalogue import catalogue
+from events.context import acting, current
 from events.hub import Draining, Hub, TooManyStreams, get_hub
+from events.middleware import request_id
 from events.parameters import StreamParameters
 from events.streams import Stream
 
@@ -50,7 +54,9 @@ class EventStreamConsumer(AsyncHttpConsumer):
         A body has no meaning here, and none is waited for.
         """
         if self._pump is None:
-            self._pump = asyncio.create_task(self.handle(b""))
+            offered = dict(self.scope["headers"]).get(b"x-request-id", b"").decode("latin-1")
+            with acting(lambda: None, request_id(offered)):  # which the task takes with it
+                self._pump = asyncio.create_task(self.handle(b""))
 
     async def http_disconnect(self, message: dict[str, Any]) -> None:
         if self._pump is not None:
@@ -73,9 +79,7 @@ class EventStreamConsumer(AsyncHttpConsumer):
     async def _answer(self) -> None:
         parameters = StreamParameters.of(self.scope)
         hub = await get_hub()
-        identity = await access.aauthenticate(self.scope)
-        # The cursor first: a change of rights after this position finds them read after it.
-        cursor = await hub.position(parameters.last_event_id)
+        identity, cursor = await self._admit(hub, parameters)
         try:
             stream = hub.open(cursor, identity.pk, parameters.filter)
         except Draining:
@@ -83,23 +87,45 @@ class EventStreamConsumer(AsyncHttpConsumer):
         except TooManyStreams as error:
             raise too_many(error) from error
         try:
-            if not await stream.admitted():
-                raise Refused(403, "This user is inactive.")
             set_ends(stream, identity)
-            await self._stream(hub, stream)
+            if not await stream.admitted():
+                raise not_begun(stream)
+            with stream_log.logged(stream):
+                await self._stream(hub, stream)
         finally:
             hub.leave(stream)
+
+    async def _admit(self, hub: Hub, parameters: StreamParameters) -> tuple[Identity, int]:
+        """Who it is, and where the stream starts. Credentials that end meanwhile are asked again.
+
+        The cursor is fixed before the rights are read: a change after it finds them read after it.
+        """
+        arrival = Arrival(self.scope, parameters.ticket)
+        screen(arrival)
+        check_room(hub)
+        while True:
+            endings = hub.endings
+            try:
+                identity = await identities().result(arrival)
+            except BatchFailed:
+                raise unavailable("The stream cannot be opened now.") from None
+            if isinstance(identity, Refused):
+                raise identity
+            cursor = await hub.position(parameters.last_event_id)
+            if not hub.has_ended(identity.pk, since=endings):
+                return identity, cursor
 
     async def _stream(self, hub: Hub, stream: Stream) -> None:
         stream.abort = self._abort
         self._started = True
-        await self.send_headers(status=200, headers=STREAM_HEADERS + cors_headers(self.scope))
+        headers = [*STREAM_HEADERS, request_id_header(), *cors_headers(self.scope)]
+        await self.send_headers(status=200, headers=headers)
         types = [name for name in catalogue.types if readable(name, stream)]
         chunk = wire.open_frame(stream.cursor, hub.heartbeat, types)
         while chunk:
             stream.sending()
             await self.send_body(chunk, more_body=True)
-            stream.sent()
+            stream.sent(len(chunk))
             chunk = await stream.next_chunk()
         await self.send_body(b"")
 
@@ -114,13 +140,33 @@ class EventStreamConsumer(AsyncHttpConsumer):
             self.scope[ABORT]()
 
     async def _refuse(self, refused: Refused) -> None:
+        metrics.refused.add(of=str(refused.status))
+        stream_log.refused(refused.status, refused.detail)
         headers = {"Content-Type": "application/json", "Cache-Control": "no-store"}
         encoded = [(k.encode(), v.encode()) for k, v in (headers | refused.headers).items()]
         body = wire.encode_json({"detail": refused.detail})
         length = (b"Content-Length", b"%d" % len(body))
-        encoded += [length, *cors_headers(self.scope)]
+        encoded += [length, request_id_header(), *cors_headers(self.scope)]
         await self.send_headers(status=refused.status, headers=encoded)
         await self.send_body(body)
+
+
+_identities: WeakKeyDictionary[asyncio.AbstractEventLoop, Batches[Arrival, Identity | Refused]] = (
+    WeakKeyDictionary()
+)
+
+
+def identities() -> Batches[Arrival, Identity | Refused]:
+    """The running loop's: of a storm of arrivals, all are identified together."""
+    return _identities.setdefault(asyncio.get_running_loop(), Batches(aidentify))
+
+
+def check_room(hub: Hub) -> None:
+    """Raises Refused where nobody would be let in: that is known before who it is."""
+    if hub.draining:
+        raise unavailable("This process is about to stop.")
+    if identities().waiting + len(hub.streams) >= conf.get("EVENTS_MAX_STREAMS"):
+        raise too_many(TooManyStreams(of_user=False))
 
 
 def readable(event_type: str, stream: Stream) -> bool:
@@ -130,13 +176,23 @@ def readable(event_type: str, stream: Stream) -> bool:
     return cohort.filter.names(event_type) and not cohort.rights.isdisjoint(audience)
 
 
-def set_ends(stream: Stream, identity: access.Identity) -> None:
+def set_ends(stream: Stream, identity: Identity) -> None:
     """Each stream ends with its token, and rotates after a jittered lifetime."""
     lifetime = conf.get("EVENTS_STREAM_LIFETIME") * random.uniform(0.8, 1.2)
     now = stream.hub.time()
     stream.end_at(now + lifetime, "lifetime")
     if identity.expires_at is not None:
         stream.end_at(now + identity.expires_at - time.time(), "token_expired")
+
+
+def not_begun(stream: Stream) -> Refused:
+    """Why a stream that is closing before it has begun is refused."""
+    if stream.reader.is_current and stream.reader.rights is None:
+        return Refused(403, "This user is inactive.")
+    if stream.closing in ("access_revoked", "token_expired"):
+        detail = "These credentials are good no more."
+        return Refused(401, detail, {"WWW-Authenticate": "Bearer"})
+    return unavailable("The stream cannot be opened now.")
 
 
 def unavailable(detail: str) -> Refused:
@@ -148,6 +204,11 @@ def too_many(error: TooManyStreams) -> Refused:
     if error.of_user:
         return Refused(429, "This user has too many open streams.", retry)
     return Refused(503, "This process has too many open streams.", retry)
+
+
+def request_id_header() -> tuple[bytes, bytes]:
+    """The id under which the log lines of this request are found."""
+    return b"x-request-id", current().request_id.encode()
 
 
 def cors_headers(scope: dict[str, Any]) -> list[tuple[bytes, bytes]]:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import logging
+import os
+import pwd
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
+
+NAME_LENGTH: Final = 150  # characters that the log keeps of an actor's name
 
 
 def _nobody() -> Any:
@@ -22,6 +26,27 @@ class Context:
     user: Callable[[], Any] = _nobody
 
 
+@dataclass(frozen=True, slots=True)
+class CommandLine:
+    """Whoever typed a command: an actor with a name and no account."""
+
+    command: str
+    pk: None = None
+    is_authenticated: bool = True
+
+    def get_username(self) -> str:
+        """The operating system's user and the command: `deploy (manage.py emit)`."""
+        return f"{_system_user()} (manage.py {self.command})"[:NAME_LENGTH]
+
+
+def _system_user() -> str:
+    """As the system knows it, whatever the environment says; a container may have no name."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return f"uid {os.getuid()}"
+
+
 _NOBODY = Context()
 _context: ContextVar[Context] = ContextVar("events_context", default=_NOBODY)
 
@@ -31,7 +56,7 @@ def current() -> Context:
 
 
 def actor() -> Any:
-    """The authenticated user on whose behalf this code runs, or None."""
+    """On whose behalf this code runs: an authenticated user, a CommandLine, or None."""
     user = _context.get().user()
     return user if user is not None and user.is_authenticated else None
 

@@ -11,29 +11,35 @@ import asyncio
 import logging
 import random
 from collections.abc import Iterable
+from contextvars import Context
+from datetime import datetime
+from itertools import islice
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
 from django.db import connection
+from django.utils import timezone
 
-from events import conf, layer, log, wire
+from events import conf, layer, log, metrics, replay, wire
 from events.catalogue import catalogue
-from events.cohorts import Chunks, Filter
+from events.cohorts import Chunks, Cohort, Filter
 from events.event_map import AccessEvent
 from events.log import Entry
 from events.log_thread import LogThread
 from events.readers import Readers
 from events.receiver import Receiver
 from events.relay import relay
+from events.reports import reporter
 from events.rights import rights_of
 from events.ring import Ring
-from events.streams import Stream
+from events.streams import Probe, Stream
 
 logger = logging.getLogger(__name__)
 
 WATCH_INTERVAL: Final = 0.04  # seconds between looks at SQLite's data_version
+RIGHTS_INTERVAL: Final = 60.0  # seconds in which all rights are read again, changed or not
+RIGHTS_SLICE: Final = 200  # users whose rights are read again at a time
 SWEEP_INTERVAL: Final = 0.25  # seconds between looks for silent, stalled and overdue streams
-REPLAY_EVENTS: Final = 100  # read from the log at a time for one reader
 EARLY_ENTRIES: Final = 1000  # the most that wait for what lies between
 DRAIN_RETRY: Final = (500, 3000)  # milliseconds in which the clients of a drained process return
 
@@ -68,6 +74,10 @@ class Hub:
         self._readers = Readers(self._read_rights, self._admit)
         self.draining = False
         self.repairs = 0
+        self.repaired_at: datetime | None = None
+        self.head = 0  # of the log, as it was last seen
+        # Of this sweep: a million a second want neither lock nor call.
+        self.delivered = self.sent_bytes = 0
         self._early: dict[int, Entry] = {}
         self.chunks = Chunks()
         self._gap_timer: asyncio.TimerHandle | None = None
@@ -94,12 +104,20 @@ class Hub:
         self.ring.extend(recent)
         self._absorb_early()
         self.flushed = self.ring.end
-        for job in (self._reconcile_regularly, self._watch_database, self._sweep_regularly):
+        for job in (
+            self._reconcile_regularly,
+            self._reread_rights_regularly,
+            self._watch_database,
+            self._sweep_regularly,
+        ):
             self._tasks.append(self.loop.create_task(job()))
+        reporter.start("web", self)
 
     async def stop(self) -> None:
         """Ends every task and thread of the hub; open streams are not told."""
         relay.publish_on(None)
+        self._hand_over_counts()
+        await asyncio.to_thread(reporter.stop)
         for task in [*self._tasks, *filter(None, [self._reconciliation])]:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -159,11 +177,12 @@ class Hub:
 
     async def _reconcile(self) -> None:
         held, repairs = self.ring.end, self.repairs
-        head, pending = await self._log.run(lambda: (log.head(), log.has_pending()))
+        head, pending = await self._log.run(log.look)
+        self.head = head.position
         if pending:
             relay.ring()
         if head.position < held:  # not the ring's end of now: events arrived during the reading
-            self._begin_anew(head.position)
+            self._begin_anew(head.position, "unknown_cursor")
         while self.ring.end < head.position:
             await self._repair(head)
         if self.repairs > repairs:
@@ -173,24 +192,33 @@ class Hub:
         start = self.ring.end
         entries = await self._log.run(lambda: log.read(start, upto=head.position))
         if not entries or entries[0].position > start + 1:
-            self._begin_anew(entries[0].position - 1 if entries else head.position)
+            position = entries[0].position - 1 if entries else head.position
+            self._begin_anew(position, "retention")
         self.repairs += 1
+        self.repaired_at = timezone.now()
+        metrics.repairs.add()
         self.ingest(entry for entry in entries if entry.position > self.ring.end)
 
-    def _begin_anew(self, position: int) -> None:
-        """The log went back, or lost what the hub lacks: every stream behind is told to refetch."""
+    def _begin_anew(self, position: int, reason: str) -> None:
+        """The log went back, or lost what the hub lacks: every stream is told to refetch, and ends.
+
+        A change of rights, or the end of somebody's credentials, may have been passed over.
+        """
         logger.warning("The hub goes from position %s to %s", self.ring.end, position)
         self.ring = Ring(self.ring.size, self.ring.limit, position)
         self._early.clear()
         for stream in self.streams:
-            if stream.cursor > position:
-                stream.lose("unknown_cursor")
-        self._readers.changed("", position, ended=False)  # some change may have been passed over
+            stream.lose(reason)
+        self._readers.passed_over(position)
         self._flush()
 
-    async def replay(self, after: int, upto: int) -> list[Entry]:
-        """Some entries in (after, upto], which the ring has forgotten."""
-        return await self._replay.run(lambda: log.read(after, upto=upto, limit=REPLAY_EVENTS))
+    async def replay(self, after: int, upto: int, cohort: Cohort, user_key: str) -> list[Entry]:
+        """Some entries in (after, upto], which the ring has forgotten; see `replay.read`."""
+
+        def wanted(entry: Entry) -> bool:
+            return cohort.admits(entry, user_key)
+
+        return await self._replay.run(lambda: replay.read(after, upto=upto, wanted=wanted))
 
     # Events out
 
@@ -203,12 +231,30 @@ class Hub:
     def _flush(self) -> None:
         self._flush_timer = None
         self._last_flush = self.time()
-        self.flushed = self.ring.end
+        flushed, self.flushed = self.flushed, self.ring.end
         self.chunks.clear()
+        self._place_probe(max(flushed, self.ring.start))
         for stream in self.streams:
             stream.wake()
 
+    def _place_probe(self, after: int) -> None:
+        """One stream, whichever, times the first event of a flush: more would cost too much."""
+        fresh = self.ring.after(after, after + 1)
+        if fresh and self.streams:
+            emitted = wire.parse_timestamp(wire.parse_event(fresh[0].frame)["timestamp"])
+            stream = next(islice(self.streams, random.randrange(len(self.streams)), None))
+            stream.probe = stream.probe or Probe(fresh[0].position, emitted)
+
     # Readers
+
+    @property
+    def endings(self) -> int:
+        """A mark for `has_ended`."""
+        return self._readers.endings
+
+    def has_ended(self, pk: Any, *, since: int) -> bool:
+        """Whether credentials of this user may have ended since `endings` was this number."""
+        return self._readers.has_ended(pk, since=since)
 
     async def position(self, last_event_id: int | None) -> int:
         """Where a stream starts: after the id its client names, else at the log's head now.
@@ -234,14 +280,15 @@ class Hub:
             raise Draining
         if len(self.streams) >= conf.get("EVENTS_MAX_STREAMS"):
             raise TooManyStreams(of_user=False)
-        reader = self._readers.get(pk)
-        if len(reader.streams) >= conf.get("EVENTS_MAX_STREAMS_PER_USER"):
+        if self._readers.count_streams(pk) >= conf.get("EVENTS_MAX_STREAMS_PER_USER"):
             raise TooManyStreams(of_user=True)
+        reader = self._readers.get(pk)
         stream = Stream(self, reader, wanted, cursor)
         if not reader.streams:
             self._receiver.join(reader.key)
         reader.streams.add(stream)
         self.streams.add(stream)
+        metrics.opened.add()
         if reader.is_current and reader.rights is not None:
             self._admit(stream, reader.rights)
         return stream
@@ -251,6 +298,7 @@ class Hub:
         if stream not in self.streams:
             return
         self.streams.remove(stream)
+        metrics.closed.add(of=stream.outcome)
         stream.reader.streams.remove(stream)
         if not stream.reader.streams:
             self._readers.forget(stream.reader)
@@ -265,6 +313,7 @@ class Hub:
     async def drain(self, seconds: float) -> None:
         """Opens no more streams, and ends the open ones one by one over this time."""
         self.draining = True
+        reporter.ring()
         streams = list(self.streams)
         for number, stream in enumerate(streams):
             retry = random.randint(*DRAIN_RETRY)
@@ -278,6 +327,14 @@ class Hub:
         while True:
             await asyncio.sleep(conf.get("EVENTS_RECONCILE_INTERVAL"))
             await self._attempt(self.reconcile())
+
+    async def _reread_rights_regularly(self) -> None:
+        """Bulk changes of Django's own tables, and other programs', are in nobody's log."""
+        while True:
+            slices = self._readers.slices(RIGHTS_SLICE) or [[]]
+            for readers in slices:
+                await asyncio.sleep(RIGHTS_INTERVAL / len(slices))
+                await self._attempt(self._readers.read_again(readers))
 
     async def _watch_database(self) -> None:
         """On SQLite, sees within WATCH_INTERVAL what another process committed."""
@@ -300,20 +357,31 @@ class Hub:
     async def _sweep_regularly(self) -> None:
         while True:
             await asyncio.sleep(min(SWEEP_INTERVAL, self.heartbeat / 10))
-            try:
-                self._sweep(self.time())
-            except Exception:  # one stream's trouble must not end the care for all
-                logger.exception("The sweep over the streams failed")
+            self._sweep(self.time())
+
+    def _hand_over_counts(self) -> None:
+        metrics.delivered.add(self.delivered)
+        metrics.sent_bytes.add(self.sent_bytes)
+        self.delivered = self.sent_bytes = 0
 
     def _sweep(self, now: float) -> None:
+        self._hand_over_counts()
         stalled = now - conf.get("EVENTS_WRITE_TIMEOUT")
         for stream in list(self.streams):
-            if stream.sending_since is not None and stream.sending_since < stalled:
-                stream.abort()
-            elif stream.ends_at <= now:
-                stream.end(stream.end_reason)
-            elif stream.heartbeat_at <= now:
-                stream.wake()
+            try:
+                self._look_after(stream, now, stalled)
+            except Exception:  # one stream's trouble must not end the care for the others
+                logger.exception("The sweep over the streams met an error")
+
+    def _look_after(self, stream: Stream, now: float, stalled: float) -> None:
+        if stream.sending_since is not None and stream.sending_since < stalled:
+            stream.outcome = "write_timeout"
+            metrics.slow_closes.add()
+            stream.abort()
+        elif stream.ends_at <= now:
+            stream.end(stream.end_reason)
+        elif stream.heartbeat_at <= now:
+            stream.wake()
 
 
 _hubs: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Task[Hub]] = WeakKeyDictionary()
@@ -324,7 +392,8 @@ async def get_hub() -> Hub:
     loop = asyncio.get_running_loop()
     starting = _hubs.get(loop)
     if starting is None or (starting.done() and (starting.cancelled() or starting.exception())):
-        starting = _hubs[loop] = loop.create_task(_start())
+        # A context of its own: the first request's id and user are not the hub's.
+        starting = _hubs[loop] = loop.create_task(_start(), context=Context())
     return await asyncio.shield(starting)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.db import connection, transaction
-from django.db.models import QuerySet
+from django.db.models import Exists, QuerySet
 
 from events import wire
 from events.models import Event, LogHead
@@ -67,6 +67,14 @@ def head() -> Head:
     return Head(*row) if row else Head(0, 1)
 
 
+def look() -> tuple[Head, bool]:
+    """The head, and whether committed events wait for a position; in one query."""
+    pending = Exists(Event.objects.filter(position__isnull=True))
+    rows = LogHead.objects.filter(pk=1).annotate(pending=pending)
+    row = rows.values_list("position", "floor", "pending").first()
+    return (Head(*row[:2]), row[2]) if row else (Head(0, 1), has_pending())
+
+
 def has_pending() -> bool:
     return Event.objects.filter(position__isnull=True).exists()
 
@@ -91,8 +99,17 @@ def sequence(limit: int = BATCH) -> list[Record]:
 
 
 def read(after: int, *, upto: int, limit: int = BATCH) -> list[Entry]:
-    """At most `limit` entries at the positions in (after, upto], in order."""
-    return [Entry.of(row.audience, public(row)) for row in _rows(after, upto)[:limit]]
+    """At most `limit` entries at the positions in (after, upto], in order, from the floor on.
+
+    Rows below the floor are on their way out, or of before a rebase: a reader that was there has
+    missed what cannot be replayed.
+    """
+    return [Entry.of(row.audience, public(row)) for row in kept(after, upto)[:limit]]
+
+
+def kept(after: int, upto: int) -> QuerySet[Event]:
+    """The rows at the positions in (after, upto] that are not below the floor, in order."""
+    return _rows(after, upto).filter(position__gte=LogHead.objects.values("floor")[:1])
 
 
 def _rows(after: int, upto: int) -> QuerySet[Event]:

@@ -11,9 +11,8 @@ from events import context
 _ACCEPTABLE = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 
 
-def request_id(request: HttpRequest) -> str:
+def request_id(offered: str) -> str:
     """The caller's X-Request-ID where it is short and plain, else a new one."""
-    offered = request.headers.get("X-Request-ID", "")
     return offered if _ACCEPTABLE.fullmatch(offered) else uuid.uuid4().hex
 
 
@@ -22,7 +21,7 @@ class RequestContextMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        identifier = request_id(request)
+        identifier = request_id(request.headers.get("X-Request-ID", ""))
         with context.acting(lambda: getattr(request, "user", None), identifier):
             response = self.get_response(request)
         response["X-Request-ID"] = identifier

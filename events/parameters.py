@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs
@@ -15,31 +15,46 @@ from events.access import Refused
 from events.cohorts import Filter
 
 NAMES = {"types", "subject", "last_event_id", "ticket"}
-_TYPE = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)*(\.\*)?", re.ASCII)
+_LAST_EVENT_ID = b"last-event-id"
+_TICKET = re.compile(r"[\w-]{1,100}", re.ASCII)
 _LONGEST = 2000  # characters of a parameter
+# Bytes of all header lines. That of the last id does not count: it is named whatever its length.
+_LARGEST_HEADERS = 16 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class StreamParameters:
-    """`last_event_id` is None where the client names none."""
+    """`last_event_id` is None, and `ticket` empty, where the client names none."""
 
     last_event_id: int | None
     filter: Filter
+    ticket: str
 
     @classmethod
     def of(cls, scope: Mapping[str, Any]) -> StreamParameters:
-        """Raises Refused: 405 for another method, 406, or 400 which names the parameter."""
-        headers = {name.decode("latin-1"): value for name, value in scope["headers"]}
+        """Raises Refused: 431, 405 for another method, 406, or 400 which names the parameter."""
+        headers = scope["headers"]
+        if sum(len(n) + len(v) for n, v in headers if n != _LAST_EVENT_ID) > _LARGEST_HEADERS:
+            raise Refused(431, "The headers are too large.")
         if scope["method"] != "GET":
             raise Refused(405, f"Method {scope['method']!r} not allowed.", {"Allow": "GET"})
-        if not accepts_events(headers.get("accept", b"").decode("latin-1")):
+        if not accepts_events(join_header(headers, b"accept")):
             raise Refused(406, "This resource is text/event-stream.")
         query = parse_query(scope.get("query_string", b""))
-        header = headers.get("last-event-id", b"").decode("latin-1")
+        header = join_header(headers, _LAST_EVENT_ID)
         return cls(
             parse_last_event_id(header or query.get("last_event_id", "")),
             Filter(parse_types(query.get("types", "")), parse_subject(query.get("subject", ""))),
+            parse_ticket(query.get("ticket", "")),
         )
+
+
+def join_header(lines: Iterable[tuple[bytes, bytes]], name: bytes) -> str:
+    """By RFC 9110, 5.3, lines of one name, which is in lower case, are one list, with commas.
+
+    So no line is passed over in silence: two of `Last-Event-ID` are no integer.
+    """
+    return b", ".join(value for key, value in lines if key == name).decode("latin-1")
 
 
 def accepts_events(accept: str) -> bool:
@@ -47,7 +62,7 @@ def accepts_events(accept: str) -> bool:
     if not accept.strip():
         return True
     try:
-        offers = [MediaType(part) for part in accept.split(",") if part.strip()]
+        offers = (MediaType(part) for part in accept.split(",") if part.strip())
         return any(offer.match("text/event-stream") and offer.quality > 0 for offer in offers)
     except ValueError:  # a malformed parameter of a media type
         return False
@@ -77,8 +92,10 @@ def parse_last_event_id(text: str) -> int | None:
 
 
 def parse_types(text: str) -> frozenset[str]:
-    names = frozenset(part.strip() for part in text.split(",") if part.strip())
-    if len(text) > _LONGEST or not all(_TYPE.fullmatch(name) for name in names):
+    # The length first: nothing is done with a text that is refused for it.
+    parts = text.split(",") if len(text) <= _LONGEST else [text]
+    names = frozenset(part.strip() for part in parts if part.strip())
+    if len(text) > _LONGEST or not all(wire.is_type(name.removesuffix(".*")) for name in names):
         raise Refused(400, "types: must list event types such as server.created or server.*.")
     return names
 
@@ -86,4 +103,10 @@ def parse_types(text: str) -> frozenset[str]:
 def parse_subject(text: str) -> str:
     if text and not wire.is_subject(text):
         raise Refused(400, "subject: must be of the form app.model/key.")
+    return text
+
+
+def parse_ticket(text: str) -> str:
+    if text and not _TICKET.fullmatch(text):
+        raise Refused(400, "ticket: must be as events/ticket/ gave it.")
     return text

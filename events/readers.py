@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -13,6 +14,7 @@ from events.streams import Stream
 
 logger = logging.getLogger(__name__)
 
+REMEMBERED_ENDINGS: Final = 1000
 RETRY_DELAY: Final = 0.5  # seconds before rights that could not be read are tried again
 
 Rights = frozenset[str]
@@ -54,7 +56,8 @@ class Readers:
     """Rights are read once for a user, however many streams it has, and all that changed together.
 
     `read` takes primary keys and gives rights by primary key; a key that is missing has no access.
-    `admit` is called with each stream whose reader's rights have come.
+    `admit` is called with each stream whose reader's rights have come. `endings` counts the times
+    that credentials have ended.
     """
 
     def __init__(
@@ -64,6 +67,8 @@ class Readers:
     ) -> None:
         self._read = read
         self._admit = admit
+        self.endings = 0
+        self._endings: deque[tuple[int, str]] = deque(maxlen=REMEMBERED_ENDINGS)
         self._by_key: dict[str, Reader] = {}
         self._reading: asyncio.Task[None] | None = None
 
@@ -91,7 +96,54 @@ class Readers:
             reader.changed(position)
             if ended:
                 self._end(reader.streams)
+        if ended:
+            self._remember_ending(key)
         self._refresh()
+
+    def passed_over(self, position: int) -> None:
+        """Changes up to a position may have been missed, of rights and of credentials."""
+        self.changed("", position, ended=True)
+
+    def count_streams(self, pk: Any) -> int:
+        """How many are open; whoever has none is not known for being asked about."""
+        reader = self._by_key.get(user_key(pk))
+        return len(reader.streams) if reader else 0
+
+    def slices(self, size: int) -> list[list[Reader]]:
+        """All readers, at most `size` at a time."""
+        readers = list(self._by_key.values())
+        return [readers[start : start + size] for start in range(0, len(readers), size)]
+
+    async def read_again(self, readers: Iterable[Reader]) -> None:
+        """Looks for changes that nobody told of. Meanwhile the rights in hand stay good.
+
+        What was told meanwhile is read by a reading of its own, and this one is then too old.
+        Raises what `read` raises.
+        """
+        known = {reader: reader.changes for reader in readers if self._is_settled(reader)}
+        if not known:
+            return
+        found = await self._read([reader.pk for reader in known])
+        for reader, changes in known.items():
+            rights = found.get(reader.pk)
+            if reader.changes == changes and rights != reader.rights:
+                reader.rights = rights
+                self._settle(reader)
+
+    def _is_settled(self, reader: Reader) -> bool:
+        return reader.is_current and self._by_key.get(reader.key) is reader
+
+    def has_ended(self, pk: Any, *, since: int) -> bool:
+        """Whether this user's credentials may have ended after there had been `since` endings.
+
+        A stream that is about to be opened is not among those that an ending closes.
+        """
+        recent = [key for number, key in self._endings if number > since]
+        return self.endings - since > len(recent) or not {"", user_key(pk)}.isdisjoint(recent)
+
+    def _remember_ending(self, key: str) -> None:
+        self.endings += 1
+        self._endings.append((self.endings, key))
 
     async def stop(self) -> None:
         if self._reading is not None:

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from channels.layers import get_channel_layer
 
-from events import layer
+from events import layer, metrics
 from events.audience import EVERYONE, group_name
 
 logger = logging.getLogger(__name__)
@@ -22,12 +22,10 @@ REJOIN_PAUSE: Final = 5.0  # seconds at least between two times of joining all g
 class Receiver:
     """Delivers messages to `take` on the loop it was started on, in the order of arrival.
 
-    `failures` counts the layer's failures. A project without a channel layer has none to receive
-    from; its hub lives by the log alone.
+    A project without a channel layer has none to receive from; its hub lives by the log alone.
     """
 
     def __init__(self, take: Callable[[dict[str, Any]], None]) -> None:
-        self.failures = 0
         self._take = take
         self._layer = get_channel_layer()
         self._channel = ""
@@ -121,5 +119,5 @@ class Receiver:
             self._take(message)
 
     def _failed(self, error: Exception) -> None:
-        self.failures += 1
+        metrics.layer_failures.add(of="receive")
         logger.warning("The channel layer failed, the log heals it: %r", error)

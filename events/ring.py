@@ -42,6 +42,10 @@ class Ring:
         """The entries in (position, upto], where position is `start` or after it."""
         return self._entries[position - self.start : upto - self.start]
 
+    def copy(self) -> list[Entry]:
+        """All entries, in one step, so that any thread may ask."""
+        return self._entries[:]
+
     def _trim(self) -> None:
         """Forgets an eighth more than it must, so that the list is seldom moved."""
         surplus = max(len(self._entries) - self.size, 0) + self.size // 8

@@ -12,6 +12,7 @@ from typing import Any
 RETRY_MILLISECONDS = 3000
 MAXIMUM_POSITION = 2**63 - 1  # of a signed 64-bit column
 SUBJECT_LENGTH = 200  # characters
+_TYPE = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)*", re.ASCII)
 _SUBJECT = re.compile(r"[\w.]+/[\w.:@-]+", re.ASCII)
 
 
@@ -36,6 +37,11 @@ def format_timestamp(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
+def parse_timestamp(text: str) -> float:
+    """The moment that `format_timestamp` wrote, in seconds since the epoch."""
+    return datetime.fromisoformat(text).timestamp()
+
+
 def event_frame(event: Mapping[str, Any]) -> bytes:
     """The frame of an event in its public form, named by its type, at its position."""
     return frame(event["type"], event, position=event["id"])
@@ -57,6 +63,11 @@ def parse_event(frame: bytes) -> dict[str, Any]:
     return parsed
 
 
+def count_frames(chunk: bytes) -> int:
+    """How many whole frames these are: a blank line ends each, and none holds one."""
+    return chunk.count(b"\n\n")
+
+
 def open_frame(cursor: int, heartbeat: float, types: Iterable[str]) -> bytes:
     """The first frame of a stream: where it starts, and what it may carry."""
     seconds = int(heartbeat) if heartbeat == int(heartbeat) else heartbeat
@@ -74,6 +85,11 @@ def reset_frame(reason: str, cursor: int) -> bytes:
 
 def closing_frame(reason: str, retry: int | None = None) -> bytes:
     return frame("stream.closing", {"reason": reason}, retry=retry)
+
+
+def is_type(text: str) -> bool:
+    """Whether the text can name an event type: words in lower case, joined by dots."""
+    return _TYPE.fullmatch(text) is not None
 
 
 def is_subject(text: str) -> bool:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.core.exceptions import ImproperlyConfigured
 from django.db import transaction
 from django.utils import timezone
 from rest_framework import serializers
@@ -21,8 +22,9 @@ from events.api import (
     emit,
 )
 from events.bus import Draft, emit_many
+from events.catalogue import SystemEvent, catalogue
 from events.models import Event
-from events.tests.conftest import NoteEvent
+from events.tests.conftest import Note, NoteEvent
 
 pytestmark = pytest.mark.django_db
 
@@ -83,6 +85,15 @@ def test_what_json_lacks_is_refused(value: float) -> None:
     declare({NoteEvent.LOOSE: Loose}, permission="auth.view_user")
     with pytest.raises(InvalidEventData, match="Not JSON"):
         emit(NoteEvent.LOOSE, {"any": {"number": value}})
+
+
+@pytest.mark.parametrize("name", ["Note.capital", "note.", "note.*", "note written", ""])
+def test_a_type_that_no_stream_could_ask_for_cannot_be_declared(name: str) -> None:
+    base: Any = SystemEvent  # called as an enumeration's class is
+    wrong = base("WrongEvent", {"WRONG": (name, "Wrong")})
+    with pytest.raises(ImproperlyConfigured, match="event type"):
+        declare({wrong.WRONG: Note}, permission="everyone")
+    assert name not in catalogue.types
 
 
 def test_an_internal_type_stays_internal_whatever_is_named() -> None:

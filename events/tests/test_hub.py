@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
 from channels.layers import get_channel_layer
 from django.contrib.auth.models import User
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from hypothesis import given
 from hypothesis import strategies as st
 
-from events import log, receiver
+from events import log, receiver, replay
 from events.api import aemit
 from events.bus import Draft, prepare
 from events.cohorts import CACHED_CHUNKS, CHUNK_BYTES, Cohort, Filter
-from events.hub import Hub, get_hub
+from events.hub import Hub, TooManyStreams, get_hub
 from events.log import Entry
 from events.models import Event, LogHead
 from events.relay import relay
@@ -188,8 +191,8 @@ async def test_a_stream_that_was_sending_when_the_log_went_back_is_told(
     await reaches(hub, 3)
     stream = hub.open(3, reader.pk, Filter())
     assert await stream.admitted()
-    hub._begin_anew(1)
-    hub._begin_anew(9)
+    hub._begin_anew(1, "unknown_cursor")
+    hub._begin_anew(9, "retention")
     assert b'{"reason":"unknown_cursor","cursor":9}' in await stream.next_chunk()
 
 
@@ -220,6 +223,101 @@ async def test_a_hole_in_the_log_stops_no_hub(transactional_db: Any) -> None:
     hub = await get_hub()
     assert (hub.ring.start, hub.ring.end) == (3, 5)
     await hub.stop()
+
+
+@pytest.mark.asyncio
+async def test_one_streams_error_in_the_sweep_is_no_others(
+    hub: Hub, reader: User, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail() -> None:
+        raise ZeroDivisionError
+
+    streams = [hub.open(0, reader.pk, Filter()) for _ in range(5)]
+    for stream in streams:
+        stream.abort = fail
+        stream.sending_since = float("-inf")
+    hub._sweep(hub.time())
+    assert [stream.outcome for stream in streams] == ["write_timeout"] * 5
+    assert caplog.text.count("ZeroDivisionError") >= 5
+
+
+@pytest.mark.asyncio
+async def test_a_user_who_may_open_nothing_leaves_nothing_behind(
+    hub: Hub, reader: User, settings: Any
+) -> None:
+    settings.EVENTS_MAX_STREAMS_PER_USER = 0
+    with pytest.raises(TooManyStreams):
+        hub.open(0, reader.pk, Filter())
+    assert hub._readers.slices(10) == []
+
+
+# What is read from the log for one reader
+
+
+def read(after: int, upto: int, wanted: Callable[[Entry], bool]) -> tuple[list[Entry], list[str]]:
+    with CaptureQueriesContext(connection) as queries:
+        entries = replay.read(after, upto=upto, wanted=wanted)
+    return entries, [query["sql"] for query in queries.captured_queries]
+
+
+def test_what_a_reader_may_not_read_costs_one_look(db: Any) -> None:
+    place(*(str(number) for number in range(log.BATCH + 1)))
+    entries, queries = read(0, log.BATCH + 1, lambda entry: False)
+    assert [entry.position for entry in entries] == list(range(1, log.BATCH + 1))
+    assert {entry.frame for entry in entries} == {b""}
+    assert len(queries) == 1
+    assert '"data"' not in queries[0]
+
+
+def test_a_few_readable_ones_among_many_are_found_in_one_reading(db: Any) -> None:
+    placed = place(*(str(number) for number in range(300)))
+    entries, queries = read(0, 300, lambda entry: entry.position % 100 == 0)
+    assert [entry.position for entry in entries] == list(range(1, 301))
+    assert [entry for entry in entries if entry.frame] == [placed[n] for n in (99, 199, 299)]
+    assert len(queries) == 2
+
+
+def test_a_reading_ends_with_the_chunk(db: Any) -> None:
+    """What follows would only be read again."""
+    placed = place(*("x" * CHUNK_BYTES for _ in range(3 * replay.STEP)))
+    entries, queries = read(0, 100, lambda entry: True)
+    assert entries == placed[: replay.STEP]
+    assert len(queries) == 2
+
+
+def test_a_reading_ends_where_it_was_told_and_begins_at_the_floor(db: Any) -> None:
+    placed = place(*"abcdef")
+    LogHead.objects.update(floor=3)
+    assert read(0, 5, lambda entry: True)[0] == placed[2:5]
+    assert read(6, 9, lambda entry: True)[0] == []
+
+
+@pytest.mark.asyncio
+async def test_a_replay_that_began_under_other_rights_is_begun_again(
+    small_ring: Hub, reader: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the old rights passed over has no bytes, and would be lost."""
+    await aplace(*"abcdefgh")
+    await reaches(small_ring, 8)
+    begun, may_return = asyncio.Event(), asyncio.Event()
+    real = small_ring.replay
+
+    async def slow(*arguments: Any) -> list[Entry]:
+        entries = await real(*arguments)
+        begun.set()
+        await may_return.wait()
+        return entries
+
+    monkeypatch.setattr(small_ring, "replay", slow)
+    stream = small_ring.open(0, reader.pk, Filter())
+    assert await stream.admitted()
+    rights = stream.cohort.rights
+    stream.admit(small_ring.chunks.cohort(frozenset(), Filter()))
+    chunk = asyncio.create_task(stream.next_chunk())
+    await asyncio.wait_for(begun.wait(), 20)
+    stream.admit(small_ring.chunks.cohort(rights, Filter()))
+    may_return.set()
+    assert b'"text":"a"' in await asyncio.wait_for(chunk, 20)
 
 
 KEYS = ["everyone", "auth.view_user", "auth.add_user", "user:1", "user:2"]

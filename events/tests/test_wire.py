@@ -129,3 +129,16 @@ def test_timestamps_are_utc_with_microseconds(moment: datetime, text: str) -> No
 )
 def test_positions_as_clients_send_them(text: str, position: int | None) -> None:
     assert wire.parse_position(text) == position
+
+
+@pytest.mark.parametrize("text", ["a", "server.created", "a.b_c.d2", "stats"])
+def test_what_can_name_a_type(text: str) -> None:
+    assert wire.is_type(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "Server.created", "a.B", "a.", ".a", "a..b", "a.*", "2.a", "a b", "a.b\n", "a.ä", "a-b"],
+)
+def test_what_can_name_no_type(text: str) -> None:
+    assert not wire.is_type(text)
