@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from rest_framework import serializers
 
+from events import log
 from events.audience import INTERNAL
-from events.bus import Draft, InvalidSubject, prepare
+from events.bus import Draft, InvalidSubject, append, prepare
 from events.catalogue import UnknownEventType, catalogue
+from events.lease import release_connections
 from events.models import Event
 from events.payload import InvalidEventData
+from events.relay import relay
+
+PLACING_TIMEOUT: Final = 2.0  # seconds a publisher waits for the positions of its events
 
 
 class PublishedEvent(serializers.Serializer):
@@ -44,3 +49,33 @@ def parse(item: Any) -> Event:
         raise serializers.ValidationError({"subject": [str(error)]}) from error
     except ValueError as error:
         raise serializers.ValidationError({"permissions": [str(error)]}) from error
+
+
+def parse_all(items: list[Any]) -> list[Event]:
+    """The prepared events, or ValidationError with the errors of each bad one by its index."""
+    events: list[Event] = []
+    errors: dict[str, Any] = {}
+    for index, item in enumerate(items):
+        try:
+            events.append(parse(item))
+        except serializers.ValidationError as error:
+            errors[str(index)] = error.detail
+    if errors:
+        raise serializers.ValidationError(errors)
+    return events
+
+
+def publish(events: list[Event]) -> list[dict[str, Any]]:
+    """Appends prepared events, and returns them in their public form once they are placed.
+
+    To be called outside of a transaction, as nothing is placed before its commit. The `id` of an
+    event that has no position after PLACING_TIMEOUT is None; it is in the log all the same.
+    """
+    append(events)
+    release_connections()  # the relay may need the one that this thread would hold meanwhile
+    relay.placed(PLACING_TIMEOUT)
+    placed = Event.objects.only("position").in_bulk([event.pk for event in events])
+    for event in events:
+        if event.pk in placed:  # and not pruned by now
+            event.position = placed[event.pk].position
+    return [log.public(event) for event in events]

@@ -5,7 +5,10 @@ from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 from rest_framework.routers import DefaultRouter
 
-from opsportal import views
+import opsportal.openapi  # noqa: F401  (drf-spectacular finds what has been imported)
+from opsportal import monitor, views
+from opsportal.dashboard import DashboardStats
+from opsportal.metrics import Metrics
 from opsportal.rest import not_found
 from servers.api import ServerViewSet
 
@@ -20,6 +23,9 @@ api: list[URLPattern | URLResolver] = [
     path("auth/token/", views.Login.as_view(), name="token"),
     path("auth/token/refresh/", views.Refresh.as_view(), name="token-refresh"),
     path("auth/logout/", views.Logout.as_view(), name="token-logout"),
+    path("events/", include("events.urls")),
+    path("events/processes/", monitor.Processes.as_view(), name="processes"),
+    path("dashboard/stats/", DashboardStats.as_view(), name="dashboard-stats"),
     path("schema/", SpectacularAPIView.as_view(), name="schema"),
     path("docs/", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
     path("", include(router.urls)),
@@ -31,8 +37,10 @@ urlpatterns = [
     path("login/", LoginView.as_view(redirect_authenticated_user=True), name="login"),
     path("logout/", LogoutView.as_view(), name="logout"),
     path("servers/", include("servers.urls")),
+    path("streams/", monitor.Monitor.as_view(), name="streams"),
     path("admin/", admin.site.urls),
     path("api/v1/", include(api)),
     path("healthz", views.healthz, name="healthz"),
     path("readyz", views.readyz, name="readyz"),
+    path("metrics", Metrics.as_view(), name="metrics"),
 ]
