@@ -1,0 +1,100 @@
+"""Server-side readers of the log: which handler wants which events."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable
+from typing import Any, Final, TypeVar
+
+from django.core.exceptions import ImproperlyConfigured
+from django.db.models import Q, QuerySet
+
+from events import log
+from events.catalogue import Subscriber, catalogue
+from events.log import Record
+from events.models import Event, Subscription
+
+Handler = TypeVar("Handler", bound=Callable[[dict[str, Any]], None])
+
+NAME_LENGTH: Final = 200  # characters, as its row holds
+
+
+def subscribe(types: str | Iterable[str], *, name: str = "") -> Callable[[Handler], Handler]:
+    """Function decorator: `handler(event)` is called with each event of these types, in order.
+
+    `event` is the public form (docs/protocol.md, "Events"). A type ending in `.*` stands for all
+    below that name but for internal ones, which must be named exactly. The handler runs in a
+    worker, in one transaction with the subscription's cursor: what it writes to the database
+    happens once for each event, anything else once or more. An exception rolls back, is tried
+    again, and holds later events up.
+
+    `name` is the durable identity, `module.qualname` by default: one that is changed begins anew,
+    at the log's head. A handler of more types than before takes a new name, or the workers of
+    before are stopped first: they move the cursor over events of the new types.
+
+    Raises ImproperlyConfigured for a name that is taken or too long, for no types, and for a
+    coroutine function.
+    """
+    wanted = frozenset([types] if isinstance(types, str) else types)
+
+    def register(handler: Handler) -> Handler:
+        identity = name or f"{handler.__module__}.{handler.__qualname__}"
+        _check(identity, wanted, handler)
+        catalogue.subscribers[identity] = Subscriber(identity, wanted, handler)
+        return handler
+
+    return register
+
+
+def _check(name: str, types: frozenset[str], handler: Callable[..., Any]) -> None:
+    if name in catalogue.subscribers:
+        raise ImproperlyConfigured(f"the subscription {name!r} is registered twice")
+    if len(name) > NAME_LENGTH:
+        raise ImproperlyConfigured(f"the subscription {name!r} needs a shorter name")
+    if not types:
+        raise ImproperlyConfigured(f"the subscription {name!r} names no event types")
+    if inspect.iscoroutinefunction(handler):
+        raise ImproperlyConfigured(f"the subscription {name!r} must not be a coroutine function")
+
+
+def add_missing_rows() -> None:
+    """Gives each registered subscription that has no row one at the log's head of now."""
+    missing = set(catalogue.subscribers) - set(Subscription.objects.values_list("name", flat=True))
+    if missing:
+        cursor = log.head().position
+        rows = [Subscription(name=name, cursor=cursor) for name in sorted(missing)]
+        Subscription.objects.bulk_create(rows, ignore_conflicts=True)
+
+
+def matches(wanted: str, event_type: str) -> bool:
+    """Whether a type is the one wanted, or below it."""
+    if wanted.endswith(".*"):
+        return event_type.startswith(wanted[:-1]) and event_type not in catalogue.internal()
+    return event_type == wanted
+
+
+def wanted_after(subscriber: Subscriber, position: int) -> QuerySet[Event]:
+    """The placed events after a position that match what a subscriber wants, in order.
+
+    By prefix and not by what is declared here: to a process of an older release, types that it
+    does not know are wanted all the same, if they are below a name that it knows. To SQLite's LIKE
+    capital letters are small ones, but no type has any.
+    """
+    wanted = Q(type__in=subscriber.types)
+    for name in subscriber.types:
+        if name.endswith(".*"):
+            wanted |= Q(type__startswith=name[:-1]) & ~Q(type__in=catalogue.internal())
+    return Event.objects.filter(wanted, position__gt=position).order_by("position")
+
+
+def first_wanted(records: Iterable[Record]) -> dict[str, int]:
+    """The lowest position of what each subscription wants among the records, by its name."""
+    lowest: dict[str, int] = {}
+    for record in records:
+        lowest.setdefault(record.event["type"], record.position)
+    found: dict[str, int] = {}
+    for name, subscriber in catalogue.subscribers.items():
+        for event_type, position in lowest.items():
+            if any(matches(wanted, event_type) for wanted in subscriber.types):
+                found[name] = min(position, found.get(name, position))
+    return found

@@ -1,0 +1,1 @@
+"""An app with a subscription, for portals that run under `tests.subscriber.settings`."""
