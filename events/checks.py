@@ -1,15 +1,16 @@
-"""Misconfigurations that would lose events, as numbered system checks."""
+"""Declarations that would lose events, as numbered system checks."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from django.apps import apps
-from django.conf import settings
 from django.core import checks
 
 from events.catalogue import catalogue
 from events.models import EmittingModel
+from events.querysets import EventQuerySet
+from events.subscriptions import matches
 
 
 def check_event_maps(**_: Any) -> list[checks.CheckMessage]:
@@ -27,15 +28,6 @@ def check_event_maps(**_: Any) -> list[checks.CheckMessage]:
     return errors
 
 
-def check_atomic_requests(**_: Any) -> list[checks.CheckMessage]:
-    """events.W001: in autocommit a request that fails half-way leaves half of its events."""
-    if settings.DATABASES["default"].get("ATOMIC_REQUESTS"):
-        return []
-    text = "DATABASES['default']['ATOMIC_REQUESTS'] is off."
-    hint = "A request that fails half-way would leave half of its changes and events."
-    return [checks.Warning(text, hint=hint, id="events.W001")]
-
-
 def check_proxies(**_: Any) -> list[checks.CheckMessage]:
     """events.W002: Django's signals name the proxy as sender, which no map listens to."""
     hint = "Save through the model itself, or register a map for the proxy."
@@ -45,4 +37,35 @@ def check_proxies(**_: Any) -> list[checks.CheckMessage]:
         if model._meta.proxy
         and model._meta.concrete_model in catalogue.maps
         and model not in catalogue.maps
+    ]
+
+
+def check_subscriptions(**_: Any) -> list[checks.CheckMessage]:
+    """events.E003: what a subscription names must be declared, or nothing would ever reach it."""
+    return [
+        checks.Error(
+            f"The subscription {subscriber.name!r} names {name!r}, which no declared type matches.",
+            hint="Internal types must be named exactly.",
+            obj=subscriber.handle,
+            id="events.E003",
+        )
+        for subscriber in catalogue.subscribers.values()
+        for name in sorted(subscriber.types)
+        if not any(matches(name, event_type) for event_type in catalogue.types)
+    ]
+
+
+def check_querysets(**_: Any) -> list[checks.CheckMessage]:
+    """events.E004: Django sends no signals for bulk changes; only EventQuerySet tells of them."""
+    hint = "Make it from events.api.EventQuerySet, with from_queryset()."
+    return [
+        checks.Error(
+            f"Bulk changes through the manager {manager.name!r} would emit no events.",
+            hint=hint,
+            obj=model,
+            id="events.E004",
+        )
+        for model in catalogue.maps
+        for manager in {model._base_manager, *model._meta.managers}
+        if not isinstance(manager.get_queryset(), EventQuerySet)
     ]

@@ -16,6 +16,8 @@ from django.core.exceptions import ImproperlyConfigured
 
 T = TypeVar("T")
 
+BROKER_TIMEOUT = 1.0  # seconds until a Redis that does not answer counts as failed
+
 env = environ.Env()
 
 
@@ -79,6 +81,15 @@ def words(name: str, default: list[str]) -> list[str]:
         default,
         "a comma-separated list",
     )
+
+
+def choice(name: str, default: str, choices: tuple[str, ...]) -> str:
+    def parse(text: str) -> str:
+        if text not in choices:
+            raise ValueError(text)
+        return text
+
+    return read(name, parse, default, f"one of {', '.join(choices)}")
 
 
 def origins(name: str) -> list[str]:
@@ -167,7 +178,9 @@ def prefix(secret: str) -> str:
 def broker(redis_url: str, key_prefix: str, directory: Path) -> tuple[str, dict[str, Any]]:
     """Celery's broker and its options: Redis where there is one, else folders in `directory`."""
     if redis_url:
-        return redis_url, {"global_keyprefix": f"{key_prefix}:"}
+        # A Redis that accepts and says nothing would hold a request that queues a job for ever.
+        timeouts = {"socket_timeout": BROKER_TIMEOUT, "socket_connect_timeout": BROKER_TIMEOUT}
+        return redis_url, {"global_keyprefix": f"{key_prefix}:"} | timeouts
     queue = directory / "queue"
     folders = {
         "data_folder_in": queue,

@@ -3,6 +3,8 @@
 from datetime import timedelta
 from pathlib import Path
 
+from celery.schedules import crontab
+
 from opsportal import environment
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -13,15 +15,18 @@ SECRET_KEY = environment.secret_key("SECRET_KEY", DEBUG)
 FIELD_ENCRYPTION_KEYS = environment.fernet_keys("FIELD_ENCRYPTION_KEYS", SECRET_KEY)
 ALLOWED_HOSTS = environment.words("ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"])
 CORS_ALLOWED_ORIGINS = environment.origins("CORS_ALLOWED_ORIGINS")
-CORS_EXPOSE_HEADERS = ["X-Event-Cursor", "X-Request-ID"]
+CORS_EXPOSE_HEADERS = ["ETag", "Retry-After", "X-Deduplicated", "X-Event-Cursor", "X-Request-ID"]
 CSRF_TRUSTED_ORIGINS = environment.origins("CSRF_TRUSTED_ORIGINS")
 VAR_DIR = environment.directory("VAR_DIR", BASE_DIR / "var")
 REDIS_URL = environment.redis_url("REDIS_URL")
 REDIS_PREFIX = environment.prefix(SECRET_KEY)
+LOG_FORMAT = environment.choice("LOG_FORMAT", "plain", ("plain", "json"))
 
 # Set where the portal is served over TLS, also by a proxy in front of it.
 HTTPS = environment.boolean("HTTPS", False)
 SECURE_SSL_REDIRECT = SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
+# Asked for on the machine itself, past the proxy.
+SECURE_REDIRECT_EXEMPT = ["^(healthz|readyz|metrics)$"]
 SECURE_HSTS_SECONDS = 31_536_000 if HTTPS else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = HTTPS
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HTTPS else None
@@ -36,6 +41,7 @@ EVENTS_MAX_STREAMS_PER_USER = environment.integer("EVENTS_MAX_STREAMS_PER_USER",
 EVENTS_WRITE_TIMEOUT = environment.number("EVENTS_WRITE_TIMEOUT", 60, 0.1, "seconds")
 EVENTS_DRAIN_SECONDS = environment.number("EVENTS_DRAIN_SECONDS", 5, 0, "seconds")
 EVENTS_RETENTION_DAYS = environment.integer("EVENTS_RETENTION_DAYS", 30, 1, "days")
+EVENTS_SUBSCRIPTION_ATTEMPTS = environment.integer("EVENTS_SUBSCRIPTION_ATTEMPTS", 8, 1, "attempts")
 SERVERS_TEST_TIMEOUT = environment.number("SERVERS_TEST_TIMEOUT", 10, 0.1, "seconds", maximum=50)
 
 INSTALLED_APPS = [
@@ -62,6 +68,7 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "opsportal.static.StaticFilesMiddleware",
     "events.middleware.RequestContextMiddleware",
+    "opsportal.logs.AccessLogMiddleware",
     "corsheaders.middleware.CorsMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -113,12 +120,15 @@ if REDIS_URL:
         "BACKEND": "django.core.cache.backends.redis.RedisCache",
         "LOCATION": REDIS_URL,
         "KEY_PREFIX": REDIS_PREFIX,
+        # Seconds: requests do without a cache that hangs, but have to find out.
+        "OPTIONS": {"socket_connect_timeout": 1, "socket_timeout": 1},
     }
 
 CELERY_BROKER_URL, CELERY_BROKER_TRANSPORT_OPTIONS = environment.broker(
     REDIS_URL, REDIS_PREFIX, VAR_DIR / "broker"
 )
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_TASK_PUBLISH_RETRY_POLICY = {"max_retries": 1, "interval_start": 0}  # a request waits
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_ACKS_LATE = True
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
@@ -126,11 +136,19 @@ CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_BEAT_SCHEDULE_FILENAME = str(VAR_DIR / "beat-schedule")
 CELERY_BEAT_SCHEDULE = {
     "fail-overdue-tests": {"task": "servers.tasks.fail_overdue_tests", "schedule": 15.0},
+    "run-due-subscriptions": {
+        "task": "opsportal.tasks.run_due_subscriptions",
+        "schedule": 15.0,
+    },
+    "prune-events": {
+        "task": "opsportal.tasks.prune_events",
+        "schedule": crontab(hour="3", minute="30"),
+    },
 }
 
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
-        "rest_framework_simplejwt.authentication.JWTAuthentication",
+        "opsportal.tokens.TokenAuthentication",
         "rest_framework.authentication.SessionAuthentication",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["events.permissions.ModelPermissions"],
@@ -191,15 +209,19 @@ WHITENOISE_USE_FINDERS = True
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "filters": {"request_id": {"()": "events.context.RequestIDFilter"}},
+    "filters": {
+        "request_id": {"()": "events.context.RequestIDFilter"},
+        "routine": {"()": "opsportal.routine.RoutineFilter"},
+    },
     "formatters": {
-        "plain": {"format": "%(asctime)s %(levelname)s %(name)s [%(request_id)s] %(message)s"}
+        "plain": {"format": "%(asctime)s %(levelname)s %(name)s [%(request_id)s] %(message)s"},
+        "json": {"()": "opsportal.logs.JSONFormatter"},
     },
     "handlers": {
         "console": {
             "class": "logging.StreamHandler",
-            "formatter": "plain",
-            "filters": ["request_id"],
+            "formatter": LOG_FORMAT,
+            "filters": ["request_id", "routine"],
         }
     },
     "root": {"handlers": ["console"], "level": "INFO"},

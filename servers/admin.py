@@ -7,6 +7,7 @@ from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
+from events.api import EventTrailMixin
 from servers import services, ssh
 from servers.models import Environment, Server
 
@@ -46,7 +47,7 @@ class ServerForm(forms.ModelForm):
 
 
 @admin.register(Server)
-class ServerAdmin(admin.ModelAdmin):
+class ServerAdmin(EventTrailMixin, admin.ModelAdmin):
     form = ServerForm
     list_display = ("name", "host", "port", "environment", "status", "last_tested_at", "latency")
     list_filter = ("status", "environment")

@@ -39,6 +39,7 @@ WRONG = [
     ("DATABASE_URL", "postgres://u:p@h:port/db", "postgres://user:password@host:5432/name"),
     ("REDIS_URL", "127.0.0.1:6379", "redis://127.0.0.1:6379/0"),
     ("REDIS_URL", "http://127.0.0.1", "redis://127.0.0.1:6379/0"),
+    ("LOG_FORMAT", "xml", "one of plain, json"),
     ("CORS_ALLOWED_ORIGINS", "ops.example.com", "https://ops.example.com"),
     ("CORS_ALLOWED_ORIGINS", "https://a.example/path", "https://ops.example.com"),
     ("CSRF_TRUSTED_ORIGINS", "https://a.example, *", "https://ops.example.com"),
@@ -56,6 +57,7 @@ WRONG = [
     ("EVENTS_MAX_STREAMS_PER_USER", "0", "whole number of streams, 1 or more"),
     ("EVENTS_WRITE_TIMEOUT", "0", "seconds, 0.1 or more"),
     ("EVENTS_DRAIN_SECONDS", "-1", "seconds, 0 or more"),
+    ("EVENTS_SUBSCRIPTION_ATTEMPTS", "0", "whole number of attempts, 1 or more"),
     ("EVENTS_RETENTION_DAYS", "-1", "whole number of days, 1 or more"),
     ("SERVERS_TEST_TIMEOUT", "0", "seconds, 0.1 or more"),
     ("SERVERS_TEST_TIMEOUT", "60", "at most"),
@@ -94,6 +96,7 @@ def test_what_is_unset_or_empty_is_the_default(
         ("ALLOWED_HOSTS", "a.example, b.example", ["a.example", "b.example"]),
         ("CORS_ALLOWED_ORIGINS", "https://a.example:8443", ["https://a.example:8443"]),
         ("REDIS_URL", "redis://h:6379/1", "redis://h:6379/1"),
+        ("LOG_FORMAT", "json", "json"),
         ("EVENTS_HEARTBEAT", "2.5", 2.5),
         ("EVENTS_RING_SIZE", "7", 7),
     ],
@@ -192,7 +195,7 @@ def test_debug_starts_without_a_secret_key() -> None:
 def read_by_the_settings() -> list[str]:
     files = ("opsportal/settings.py", "opsportal/environment.py")
     source = "".join((ROOT / file).read_text() for file in files)
-    readers = "boolean|number|integer|words|origins|database|directory|redis_url|secret_key"
+    readers = "boolean|choice|number|integer|words|origins|database|directory|redis_url|secret_key"
     return sorted(re.findall(rf'\b(?:{readers}|fernet_keys)\(\s*"([A-Z_]+)"', source))
 
 

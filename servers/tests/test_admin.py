@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import html
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
@@ -7,10 +8,11 @@ from typing import Any
 import pytest
 from django.test import Client
 
+from events.api import acting, emit
 from servers import ssh
 from servers.admin import ServerForm
 from servers.models import Environment, Server
-from servers.tests.cast import Job, Person, create_server, recorded_events
+from servers.tests.cast import Job, Person, create_server, place_events, recorded_events
 from servers.tests.keys import new_host_key
 
 pytestmark = pytest.mark.django_db
@@ -222,3 +224,28 @@ def test_an_environment_with_servers_is_not_deleted(
     page = f"/admin/servers/environment/{environment.pk}/delete/"
     desk(admin).post(page, {"post": "yes"})
     assert Environment.objects.filter(pk=environment.pk).exists()
+
+
+def test_a_servers_history_tells_every_change_that_its_reader_may_see(
+    viewer: Person, admin: Person, server: Server
+) -> None:
+    with acting(lambda: admin.user):
+        Server.objects.filter(pk=server.pk).update(port=2222, credential="other")
+    emit("server.updated", updated(server), permissions=["auth.delete_user"], subject=about(server))
+    place_events()
+    page = html.unescape(desk(viewer).get(f"{PAGE}{server.pk}/history/").content.decode())
+    assert "<strong>port</strong>: 22 → 2222" in page
+    assert "<strong>credential</strong>: ******** → ********" in page
+    assert "Server created" in page
+    assert "<td>admin</td>" in page
+    assert "unreadable" not in page
+    assert "swordfish" not in page
+
+
+def about(server: Server) -> str:
+    return f"servers.server/{server.pk}"
+
+
+def updated(server: Server) -> dict[str, Any]:
+    data = {"id": server.pk, "name": "unreadable", "host": "h", "status": "unknown"}
+    return data | {"changes": {"host": {"old": "unreadable", "new": "unreadable"}}}

@@ -1,0 +1,121 @@
+"""The dashboard's figures: right, of one moment, and for whoever may view them."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from django.core.cache import cache
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from opsportal import dashboard
+from servers.models import Environment, Server
+from servers.stats import stats
+from servers.tests.cast import Person, create_server, place_events
+
+pytestmark = pytest.mark.django_db
+
+STATS = "/api/v1/dashboard/stats/"
+NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+NOTHING: dict[str, Any] = {
+    "total": 0,
+    "by_status": {"unknown": 0, "testing": 0, "success": 0, "failed": 0},
+    "by_environment": {},
+    "tested": 0,
+    "failing": 0,
+    "oldest_test_at": None,
+}
+
+
+@pytest.fixture(autouse=True)
+def nothing_kept() -> None:
+    cache.clear()
+
+
+@pytest.fixture
+def inventory(environment: Environment) -> dict[str, Any]:
+    """Servers in every state; returns their figures."""
+    success, failed = Server.Status.SUCCESS, Server.Status.FAILED
+    create_server("a", status=success, last_tested_at=NOON, environment=environment)
+    create_server("b", status=failed, last_tested_at=NOON - timedelta(hours=1))
+    create_server("c", status=failed, last_tested_at=NOON, environment=environment)
+    create_server("d", status=Server.Status.TESTING, last_tested_at=NOON - timedelta(hours=2))
+    create_server("e")
+    return {
+        "total": 5,
+        "by_status": {"unknown": 1, "testing": 1, "success": 1, "failed": 2},
+        "by_environment": {"": 3, "production": 2},
+        "tested": 4,
+        "failing": 2,
+        "oldest_test_at": NOON - timedelta(hours=2),
+    }
+
+
+def test_the_figures_are_those_of_the_inventory(inventory: dict[str, Any]) -> None:
+    assert stats() == inventory
+
+
+def test_an_empty_inventory_has_figures_too(db: None) -> None:
+    assert stats() == NOTHING
+
+
+def test_the_figures_are_of_one_moment(inventory: dict[str, Any]) -> None:
+    with CaptureQueriesContext(connection) as queries:
+        stats()
+    assert len(queries) == 1
+
+
+def test_a_viewer_gets_the_servers_figures(viewer: Person, inventory: dict[str, Any]) -> None:
+    response = viewer.call("get", STATS)
+    assert response.status_code == 200
+    assert response["X-Deduplicated"] == "leader"
+    assert response.json() == {"servers": inventory | {"oldest_test_at": "2026-11-23T10:00:00Z"}}
+
+
+@pytest.mark.parametrize("role", ["responder", "operator", "admin"])
+def test_so_do_all_roles(role: str, people: dict[str, Person]) -> None:
+    assert people[role].call("get", STATS).json() == {"servers": NOTHING}
+
+
+def test_an_outsider_gets_nothing_even_after_a_viewer(viewer: Person, outsider: Person) -> None:
+    viewer.call("get", STATS)
+    response = outsider.call("get", STATS)
+    assert response.status_code == 200
+    assert response.json() == {}
+    assert viewer.call("get", STATS).json() == {"servers": NOTHING}
+
+
+def test_a_viewer_without_the_right_any_more_gets_nothing(viewer: Person) -> None:
+    assert viewer.call("get", STATS).json()
+    viewer.user.groups.clear()
+    assert viewer.call("get", STATS).json() == {}
+
+
+def test_anonymous_callers_are_refused(viewer: Person, anonymous: Person) -> None:
+    viewer.call("get", STATS)
+    assert anonymous.call("get", STATS).status_code == 401
+
+
+@pytest.mark.parametrize("method", ["post", "put", "patch", "delete"])
+def test_it_can_only_be_read(method: str, admin: Person) -> None:
+    assert admin.call("head", STATS).status_code == 200
+    assert admin.call(method, STATS, {}).status_code == 405
+
+
+def test_its_cursor_is_from_before_its_figures(
+    viewer: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    head = place_events()
+
+    def changed_meanwhile() -> dict[str, Any]:
+        create_server("a")
+        assert place_events() > head
+        return stats()
+
+    monkeypatch.setitem(dashboard.DOMAINS, "servers.view_server", ("servers", changed_meanwhile))
+    response = viewer.call("get", STATS)
+    assert int(response["X-Event-Cursor"]) == head
+    assert json.loads(response.content)["servers"]["total"] == 1
