@@ -13,14 +13,14 @@ run: .venv/run.stamp .env ## the portal with demo data on http://127.0.0.1:8000
 
 test: .venv/dev.stamp ## every test, on SQLite and on PostgreSQL with Redis
 	@scripts/install-test-services
-	$(PYTHON) -m pytest --stack=embedded
-	$(PYTHON) -m pytest --stack=scaled
+	@scripts/test
 
 lint: .venv/dev.stamp ## every other check
 	@scripts/lint
 
-bench: .venv/dev.stamp ## from a POST to the line that curl prints, measured
+bench: .venv/dev.stamp ## from a POST to the line that curl prints, and beside stalled readers
 	$(PYTHON) -m benchmarks.latency
+	$(PYTHON) -m benchmarks.stalled
 
 requirements: .venv-tools/stamp ## pins requirements*.in anew; UPGRADE=1 takes the newest versions
 	$(COMPILE) --output-file=requirements.txt requirements.in

@@ -17,6 +17,21 @@ from tests.portal import Portal
 from tests.services import Postgres, Redis, find_program
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    marker = "stack(name): what it asserts is of this stack alone, and it runs on no other"
+    config.addinivalue_line("markers", marker)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Deselects what belongs to the other stack."""
+    stack = config.getoption("stack")
+    markers = {item: item.get_closest_marker("stack") for item in items}
+    foreign = [item for item, marker in markers.items() if marker and marker.args[0] != stack]
+    if foreign:
+        config.hook.pytest_deselected(items=foreign)
+        items[:] = [item for item in items if item not in foreign]
+
+
 @pytest.fixture(scope="session")
 def services(pytestconfig: pytest.Config) -> Services:
     return pytestconfig.stash[SERVICES]
@@ -70,7 +85,9 @@ def portal_factory(
             running.callback(services.postgres.drop_database, name)
             # A Redis each, as its publish/subscribe knows no databases: two would hear each other.
             redis = running.enter_context(Redis())
-            return running.enter_context(Portal(directory, url, redis.url, **settings))
+            portal = running.enter_context(Portal(directory, url, redis.url, **settings))
+            portal.redis = redis
+            return portal
 
         yield create
 

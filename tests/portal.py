@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from itertools import count
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
@@ -16,7 +17,15 @@ from typing import Self, TypeVar
 import httpx
 from cryptography.fernet import Fernet
 
-from tests.services import ROOT, START_TIMEOUT, STOP_TIMEOUT, Process, ProcessFailed, free_port
+from tests.services import (
+    ROOT,
+    START_TIMEOUT,
+    STOP_TIMEOUT,
+    Process,
+    ProcessFailed,
+    Redis,
+    free_port,
+)
 
 P = TypeVar("P", bound=Process)
 
@@ -53,6 +62,17 @@ class Web(Process):
         except httpx.TransportError:
             return False
 
+    def memory(self, which: str) -> int:
+        """Kilobytes: VmRSS is what the process takes now, VmHWM the most that it ever took."""
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        return int(status.split(f"{which}:")[1].split()[0])
+
+    def counter(self, name: str) -> int:
+        """What this process has counted of `events.metrics`, over all labels."""
+        text = httpx.get(self.url("/metrics"), timeout=20, trust_env=False).raise_for_status().text
+        line = rf'^opsportal_events_{name}_total{{.*process="[^"]*:{self.pid}:.*}} (\S+)$'
+        return round(sum(map(float, re.findall(line, text, re.MULTILINE))))
+
 
 class Portal:
     """The project's own processes on one database, as an operator runs them.
@@ -80,7 +100,9 @@ class Portal:
             | {"PYTHONWARNINGS": "default", "PYTHONUNBUFFERED": "1"}
             | {name: str(value) for name, value in settings.items()}
         )
+        self.redis: Redis | None = None  # what `redis_url` leads to, for a test that stops it
         self.processes: list[Process] = []
+        self._numbers = count(1)
 
     def manage(self, *arguments: str, input: str = "", timeout: float = 60) -> str:
         """What manage.py printed. Raises ProcessFailed, with all output, where it fails."""
@@ -150,7 +172,7 @@ class Portal:
         return [sys.executable, str(ROOT / "manage.py"), *arguments]
 
     def _start(self, kind: type[P], arguments: Sequence[str]) -> P:
-        output = self.directory / f"{arguments[0]}-{len(self.processes) + 1}.log"
+        output = self.directory / f"{arguments[0]}-{next(self._numbers)}.log"
         process = kind(self._command(arguments), output, env=self.environment, cwd=ROOT)
         self.processes.append(process)
         return process

@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import gc
 import os
+import resource
 import signal
 import socket
 import struct
@@ -25,15 +26,64 @@ from events.consumers import ABORT
 from events.hub import get_hub
 
 GRACE = 10  # seconds after the drain in which requests under way may finish
+UNSENT_BYTES = 16 * 1024  # that the kernel holds for a client beyond what is on the way to it
+GARBAGE_THRESHOLDS = (10_000, 10, 10)  # objects, then collections of the younger generation
 RESTART_PAUSE = 1.0  # seconds at least between two replacements of children
+LARGEST_HEAD = 64 * 1024  # bytes of a request's line and headers
 
 
 class AbortableProtocol(HttpToolsProtocol):
-    """Lets the event stream drop a connection whose client takes no bytes."""
+    """Lets the event stream drop a connection whose client takes no bytes.
+
+    It also bounds the head of a request, which uvicorn does not: it would be gathered, and joined,
+    on the event loop before anybody has logged in.
+    """
+
+    _head = 0  # bytes of the lines that are complete
+    _unfinished = 0  # bytes that came in and have made no line, and no piece of a body, yet
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """What the kernel does not take is waited for, not gathered: memory is for each reader."""
+        super().connection_made(transport)
+        transport.set_write_buffer_limits(high=0)
+
+    def data_received(self, data: bytes) -> None:
+        self._unfinished += len(data)
+        super().data_received(data)
+        if self._unfinished > LARGEST_HEAD:
+            self.send_400_response("This header is too large.")
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
+        self._head = 0
         self.scope[ABORT] = self._drop  # type: ignore[literal-required]
+
+    def on_url(self, url: bytes) -> None:
+        self._count(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._count(len(name) + len(value) + len(": \r\n"))
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        self._unfinished = 0
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._unfinished = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._unfinished = 0
+        super().on_message_complete()
+
+    def _count(self, size: int) -> None:
+        """Raises ValueError, for which uvicorn answers 400 and closes the connection."""
+        self._unfinished = 0
+        self._head += size
+        if self._head > LARGEST_HEAD:
+            raise ValueError("the head of the request is too large")
 
     def _drop(self) -> None:
         """Resets the connection: a close would leave what was written in the kernel's buffers."""
@@ -51,17 +101,27 @@ class DrainingServer(uvicorn.Server):
         self.supervised = supervised
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
         if self.supervised:
             asyncio.get_running_loop().add_reader(sys.stdin, self._lose_supervisor)
-        await get_hub()
-        # What lives from here on is never garbage: full collections need not look at it.
+        await get_hub()  # before anyone is answered
+        await super().startup(sockets)
+        # What lives from here on is never garbage: full collections need not look at it. They
+        # hold everybody up, the longer the more streams are open, and so are made seldom.
         gc.collect()
         gc.freeze()
+        gc.set_threshold(*GARBAGE_THRESHOLDS)
 
     def _lose_supervisor(self) -> None:
         """Nothing is ever written to a supervised process: what can be read is the end."""
         asyncio.get_running_loop().remove_reader(sys.stdin)
+        self.should_exit = True
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """As uvicorn's, which would also raise the signal again after an orderly end.
+
+        Supervisors take a death by signal for a failure.
+        """
+        self.force_exit = self.force_exit or (self.should_exit and sig == signal.SIGINT)
         self.should_exit = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -105,6 +165,9 @@ class Command(BaseCommand):
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         listener = socket.socket(family, socket.SOCK_STREAM)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # For the connections, which inherit it: else the kernel would take megabytes for each
+        # client that does not read, and notice it so much later.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
         try:
             listener.bind((host, port))
         except (OSError, OverflowError) as error:
@@ -115,7 +178,15 @@ class Command(BaseCommand):
         return listener
 
 
+def raise_open_files_limit() -> None:
+    """A stream is an open file: the usual limit of a thousand is there for programs with select."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):  # where the system names a limit that it does not grant
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
 def serve(listener: socket.socket, *, supervised: bool) -> None:
+    raise_open_files_limit()
     config = uvicorn.Config(
         "opsportal.asgi:application",
         http=AbortableProtocol,
@@ -158,7 +229,9 @@ class Supervisor:
         if self.stopping:
             return
         descriptor = self.listener.fileno()
-        command = [sys.executable, sys.argv[0], "serve", "--fd", str(descriptor)]
+        # The checks were made here, and what they found was said once.
+        options = ["--skip-checks", "--fd", str(descriptor)]
+        command = [sys.executable, sys.argv[0], "serve", *options]
         child = subprocess.Popen(command, pass_fds=[descriptor], stdin=subprocess.PIPE)
         self.children[child.pid] = child
         if self.stopping:  # told so while the child was being made
