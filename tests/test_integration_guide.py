@@ -25,6 +25,8 @@ from tests.portal import Portal
 from tests.readers import STREAM, bearer
 from tests.services import ROOT, Redis
 
+pytestmark = pytest.mark.stack("scaled")  # one stack is enough for a guide
+
 GUIDE = (ROOT / "docs/integration.md").read_text()
 BACK = 20_000  # ms in which a page finds its server
 ADDRESS = "http://127.0.0.1:8000"  # in the guide
@@ -85,7 +87,7 @@ class Followed:
         return {"sessionid": self.cast[name][1]}
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")  # as browser tests come last, after those of other modules
 def followed(
     stack: str,
     services: Services,

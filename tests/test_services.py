@@ -23,6 +23,8 @@ from tests.services import (
     wait_until,
 )
 
+pytestmark = pytest.mark.stack("embedded")  # it starts servers of its own
+
 # Started by a process of its own, which this program ends without giving it a chance to clean up.
 ABANDON = """
 import os, pathlib, signal, sys

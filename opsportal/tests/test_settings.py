@@ -15,6 +15,8 @@ from django.core.exceptions import ImproperlyConfigured
 
 from opsportal import environment
 
+pytestmark = pytest.mark.stack("embedded")  # it touches neither database nor Redis
+
 ROOT = Path(settings.BASE_DIR)
 DOCUMENTED = (ROOT / ".env.example").read_text()
 

@@ -12,6 +12,8 @@ from servers import fleet
 from servers.fleet import FleetServer
 from servers.ssh import Outcome, Target, check
 
+pytestmark = pytest.mark.stack("embedded")  # it touches neither database nor Redis
+
 HEALTHY = ("web-01", "web-02", "db-01")
 SLOWNESS = 0.3  # seconds
 

@@ -13,6 +13,8 @@ import pytest
 from servers.ssh import Outcome, Target, check, fingerprint
 from servers.tests.sshd import HOST_KEY_TYPES, Sshd, free_port, generate_key
 
+pytestmark = pytest.mark.stack("embedded")  # it touches neither database nor Redis
+
 SLACK = 2.0  # seconds a check may end after its timeout, on a busy machine
 Scenario = Callable[[Sshd], Awaitable[Outcome]]
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
