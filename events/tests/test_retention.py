@@ -277,12 +277,18 @@ def test_a_log_is_never_rebased_to_where_it_has_been(to: str) -> None:
     assert log.head() == log.Head(position=2, floor=1)
 
 
-@pytest.mark.parametrize(("answer", "moves"), [("no", False), ("", False), ("yes", True)])
-def test_rebasing_asks_before(monkeypatch: pytest.MonkeyPatch, answer: str, moves: bool) -> None:
+@pytest.mark.parametrize(
+    ("answer", "moves"), [("no", False), ("", False), (None, False), ("yes", True)]
+)
+def test_rebasing_asks_before(
+    monkeypatch: pytest.MonkeyPatch, answer: str | None, moves: bool
+) -> None:
     questions: list[str] = []
 
     def reply(question: str) -> str:
         questions.append(question)
+        if answer is None:  # nobody is there
+            raise EOFError
         return answer
 
     monkeypatch.setattr("builtins.input", reply)

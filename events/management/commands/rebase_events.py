@@ -24,11 +24,17 @@ class Command(BaseCommand):
         parser.add_argument("--no-input", action="store_true", help="ask nothing")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        question = QUESTION.format(head=log.head().position)
-        if not options["no_input"] and input(question) != "yes":
+        if not options["no_input"] and not agreed(QUESTION.format(head=log.head().position)):
             raise CommandError("nothing was changed")
         try:
             old, new = rebase(options["to"])
         except ValueError as error:
             raise CommandError(f"--to {error}") from error
         self.stdout.write(f"head {old} -> {new}; the log is kept from position {new + 1} on")
+
+
+def agreed(question: str) -> bool:
+    try:
+        return input(question) == "yes"
+    except EOFError:  # nobody is there to be asked
+        return False
