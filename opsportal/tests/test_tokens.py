@@ -269,3 +269,13 @@ def test_ended_logins_are_forgotten_when_none_of_their_tokens_can_live(
     log_out(client, log_in(client))
     assert not EndedLogin.objects.filter(login="old").exists()
     assert EndedLogin.objects.count() == 1
+
+
+def test_the_admin_shows_no_token_that_could_be_used(client: Client, operator: Person) -> None:
+    log_in(client)
+    row = OutstandingToken.objects.get()
+    client.force_login(User.objects.create(username="root", is_staff=True, is_superuser=True))
+    page = client.get(f"/admin/token_blacklist/outstandingtoken/{row.pk}/change/")
+    assert page.status_code == 200
+    assert row.jti in page.text
+    assert row.token not in page.text
