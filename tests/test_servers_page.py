@@ -17,10 +17,10 @@ import pytest
 from httpx_sse import connect_sse
 from playwright.sync_api import Locator, Page, Request, expect
 
-from tests.plugin import Services
 from tests.portal import Portal, Web
 from tests.readers import STREAM, bearer
-from tests.services import Redis
+
+pytestmark = pytest.mark.stack("embedded")  # what a browser shows comes from no database
 
 HEARTBEAT = 0.5  # seconds
 BACK = 20_000  # ms in which a page finds a server again
@@ -105,23 +105,13 @@ class Site:
 
 @pytest.fixture(scope="module")
 def running_site(
-    stack: str,
-    services: Services,
-    migrated_database: Path,
-    tmp_path_factory: pytest.TempPathFactory,
+    migrated_database: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Site]:
     """One for all tests here, as its start takes seconds."""
     directory = tmp_path_factory.mktemp("servers_page", numbered=False)
-    urls = []
+    shutil.copy(migrated_database / "db.sqlite3", directory)
     with ExitStack() as running:
-        if stack == "scaled":
-            name = directory.name
-            urls = [services.postgres.create_database(name, template=migrated_database.name)]
-            running.callback(services.postgres.drop_database, name)
-            urls.append(running.enter_context(Redis()).url)
-        else:
-            shutil.copy(migrated_database / "db.sqlite3", directory)
-        portal = running.enter_context(Portal(directory, *urls, EVENTS_HEARTBEAT=HEARTBEAT))
+        portal = running.enter_context(Portal(directory, EVENTS_HEARTBEAT=HEARTBEAT))
         printed = portal.manage("shell", "--verbosity=0", "-c", PREPARE)
         yield Site(portal, portal.serve(), json.loads(printed.split("CAST ")[1]))
 

@@ -20,10 +20,11 @@ import psycopg
 import pytest
 from playwright.sync_api import Locator, Page, Request, expect
 
-from tests.plugin import Services
 from tests.portal import Portal, Web
 from tests.readers import STREAM, bearer
-from tests.services import ROOT, Process, Redis, wait_until
+from tests.services import ROOT, Process, wait_until
+
+pytestmark = pytest.mark.stack("embedded")  # what a browser shows comes from no database
 
 API = "/api/v1/events/processes/"
 BACK = 20_000  # ms in which the page shows what a process reported
@@ -108,24 +109,14 @@ class Site:
 
 @pytest.fixture(scope="module")
 def running_site(
-    stack: str,
-    services: Services,
-    migrated_database: Path,
-    tmp_path_factory: pytest.TempPathFactory,
+    migrated_database: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Site]:
     """One for all tests here, as its start takes seconds."""
     directory = tmp_path_factory.mktemp("streams_page", numbered=False)
-    urls = []
+    shutil.copy(migrated_database / "db.sqlite3", directory)
     with ExitStack() as running:
-        if stack == "scaled":
-            name = directory.name
-            urls = [services.postgres.create_database(name, template=migrated_database.name)]
-            running.callback(services.postgres.drop_database, name)
-            urls.append(running.enter_context(Redis()).url)
-        else:
-            shutil.copy(migrated_database / "db.sqlite3", directory)
         settings = {"DJANGO_SETTINGS_MODULE": "tests.quick_settings"}
-        portal = running.enter_context(Portal(directory, *urls, **settings))
+        portal = running.enter_context(Portal(directory, **settings))
         printed = portal.manage("shell", "--verbosity=0", "-c", PREPARE)
         client = running.enter_context(httpx.Client(trust_env=False, timeout=20))
         yield Site(portal, portal.serve(), json.loads(printed.split("CAST ")[1]), client)
