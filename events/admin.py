@@ -28,6 +28,7 @@ from events.wire import format_timestamp
 
 COUNTED: Final = 10_000  # events that the list counts and pages through; filters reach the rest
 SEARCHED: Final = 200_000  # the log's last positions, for what has no index
+NO_BREAK_SPACE, NO_BREAK_HYPHEN = "\u00a0", "\u2011"
 NARROW: Final = ("type", "subject__exact")  # parameters that have one
 
 
@@ -76,7 +77,7 @@ class TypeFilter(admin.SimpleListFilter):
 class EventAdmin(admin.ModelAdmin):
     """Read only, and only what the user may read: the log never changes."""
 
-    list_display = ("position", "time", "type", "subject_trail", "actor_name", "request_id")
+    list_display = ("position", "time", "type", "subject_trail", "actor_name")
     list_filter = (TypeFilter, "timestamp")
     search_fields = ("subject__startswith", "actor_username", "request_id__exact")
     search_help_text = "The beginning of a subject, part of a user's name, or a whole request id."
@@ -86,12 +87,13 @@ class EventAdmin(admin.ModelAdmin):
     change_list_template = "events/event_list.html"
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER  # they would count every type in the whole log
-    fields = ("position", "exact_time", *list_display[2:], "audience", "pretty_data")
+    fields = ("position", "exact_time", *list_display[2:], "request_id", "audience", "pretty_data")
     readonly_fields = fields
 
     @admin.display(description="Time")
     def time(self, event: Event) -> str:
-        return f"{localtime(event.timestamp):%Y-%m-%d %H:%M:%S}"
+        moment = f"{localtime(event.timestamp):%Y-%m-%d %H:%M:%S %Z}"
+        return moment.replace(" ", NO_BREAK_SPACE).replace("-", NO_BREAK_HYPHEN)
 
     @admin.display(description="Timestamp")
     def exact_time(self, event: Event) -> str:

@@ -51,7 +51,7 @@ def check_subscriptions(**_: Any) -> list[checks.CheckMessage]:
         )
         for subscriber in catalogue.subscribers.values()
         for name in sorted(subscriber.types)
-        if not any(matches(name, event_type) for event_type in catalogue.types)
+        if not any(matches([name], event_type) for event_type in catalogue.types)
     ]
 
 

@@ -79,11 +79,13 @@ class EventStreamConsumer(AsyncHttpConsumer):
     async def _answer(self) -> None:
         parameters = StreamParameters.of(self.scope)
         hub = await get_hub()
-        identity, cursor = await self._admit(hub, parameters)
         try:
+            identity, cursor = await self._admit(hub, parameters)
             stream = hub.open(cursor, identity.pk, parameters.filter)
         except Draining:
             raise unavailable("This process is about to stop.") from None
+        except BatchFailed:
+            raise unavailable("The stream cannot be opened now.") from None
         except TooManyStreams as error:
             raise too_many(error) from error
         try:
@@ -102,13 +104,10 @@ class EventStreamConsumer(AsyncHttpConsumer):
         """
         arrival = Arrival(self.scope, parameters.ticket)
         screen(arrival)
-        check_room(hub)
+        hub.check_room(arriving=identities().waiting)
         while True:
             endings = hub.endings
-            try:
-                identity = await identities().result(arrival)
-            except BatchFailed:
-                raise unavailable("The stream cannot be opened now.") from None
+            identity = await identities().result(arrival)
             if isinstance(identity, Refused):
                 raise identity
             cursor = await hub.position(parameters.last_event_id)
@@ -158,15 +157,10 @@ _identities: WeakKeyDictionary[asyncio.AbstractEventLoop, Batches[Arrival, Ident
 
 def identities() -> Batches[Arrival, Identity | Refused]:
     """The running loop's: of a storm of arrivals, all are identified together."""
-    return _identities.setdefault(asyncio.get_running_loop(), Batches(aidentify))
-
-
-def check_room(hub: Hub) -> None:
-    """Raises Refused where nobody would be let in: that is known before who it is."""
-    if hub.draining:
-        raise unavailable("This process is about to stop.")
-    if identities().waiting + len(hub.streams) >= conf.get("EVENTS_MAX_STREAMS"):
-        raise too_many(TooManyStreams(of_user=False))
+    loop = asyncio.get_running_loop()
+    if loop not in _identities:
+        _identities[loop] = Batches(aidentify)
+    return _identities[loop]
 
 
 def readable(event_type: str, stream: Stream) -> bool:

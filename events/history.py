@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any, Final
 
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 from django.db.models.functions import Length
 
 from events import log
@@ -76,10 +76,7 @@ def _matching(wanted: Filter) -> QuerySet[Event]:
     if wanted.subject:
         rows = rows.filter(subject=wanted.subject)
     if wanted.types:
-        named = Q(type__in=wanted.types)
-        for prefix in wanted.prefixes:
-            named |= Q(type__startswith=prefix)
-        rows = rows.filter(named)
+        rows = rows.filter(log.of_types(wanted.types))
     return rows
 
 

@@ -13,6 +13,7 @@ import random
 from collections.abc import Iterable
 from contextvars import Context
 from datetime import datetime
+from functools import partial
 from itertools import islice
 from typing import Any, Final
 from weakref import WeakKeyDictionary
@@ -60,7 +61,7 @@ class Hub:
     """Use `await get_hub()`; there is one for each event loop.
 
     `ring.end` is the last position held without a gap; `flushed` the position up to which streams
-    have been woken, never beyond it. `repairs`, which only grows, counts readings of the log.
+    have been woken, never beyond it. `repaired_at` is when it last read what had not arrived.
     Settings are read when the hub is made. Times are of the loop's clock, in seconds.
     """
 
@@ -73,7 +74,6 @@ class Hub:
         self.streams: set[Stream] = set()
         self._readers = Readers(self._read_rights, self._admit)
         self.draining = False
-        self.repairs = 0
         self.repaired_at: datetime | None = None
         self.head = 0  # of the log, as it was last seen
         # Of this sweep: a million a second want neither lock nor call.
@@ -176,28 +176,26 @@ class Hub:
         return self._reconciliation
 
     async def _reconcile(self) -> None:
-        held, repairs = self.ring.end, self.repairs
+        held = self.ring.end
         head, pending = await self._log.run(log.look)
         self.head = head.position
         if pending:
             relay.ring()
         if head.position < held:  # not the ring's end of now: events arrived during the reading
             self._begin_anew(head.position, "unknown_cursor")
-        while self.ring.end < head.position:
+        if self.ring.end < head.position:
             await self._repair(head)
-        if self.repairs > repairs:
             self._receiver.rejoin()
 
     async def _repair(self, head: log.Head) -> None:
-        start = self.ring.end
-        entries = await self._log.run(lambda: log.read(start, upto=head.position))
-        if not entries or entries[0].position > start + 1:
-            position = entries[0].position - 1 if entries else head.position
-            self._begin_anew(position, "retention")
-        self.repairs += 1
-        self.repaired_at = timezone.now()
-        metrics.repairs.add()
-        self.ingest(entry for entry in entries if entry.position > self.ring.end)
+        while (start := self.ring.end) < head.position:
+            entries = await self._log.run(partial(log.read, start, upto=head.position))
+            if not entries or entries[0].position > start + 1:
+                position = entries[0].position - 1 if entries else head.position
+                self._begin_anew(position, "retention")
+            self.repaired_at = timezone.now()
+            metrics.repairs.add()
+            self.ingest(entry for entry in entries if entry.position > self.ring.end)
 
     def _begin_anew(self, position: int, reason: str) -> None:
         """The log went back, or lost what the hub lacks: every stream is told to refetch, and ends.
@@ -270,16 +268,23 @@ class Hub:
                 await asyncio.shield(self.reconcile())
         return last_event_id
 
+    def check_room(self, arriving: int = 0) -> None:
+        """Raises Draining or TooManyStreams where one more would not be let in, whoever it is.
+
+        `arriving` is how many others are about to open a stream.
+        """
+        if self.draining:
+            raise Draining
+        if len(self.streams) + arriving >= conf.get("EVENTS_MAX_STREAMS"):
+            raise TooManyStreams(of_user=False)
+
     def open(self, cursor: int, pk: Any, wanted: Filter) -> Stream:
         """A stream of what this user may read after `cursor`. Call `leave` when it ends.
 
         It delivers nothing until the user's rights, which are read now unless they are known,
         have come: `await stream.admitted()`. Raises Draining or TooManyStreams.
         """
-        if self.draining:
-            raise Draining
-        if len(self.streams) >= conf.get("EVENTS_MAX_STREAMS"):
-            raise TooManyStreams(of_user=False)
+        self.check_room()
         if self._readers.count_streams(pk) >= conf.get("EVENTS_MAX_STREAMS_PER_USER"):
             raise TooManyStreams(of_user=True)
         reader = self._readers.get(pk)

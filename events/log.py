@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from django.db import connection, transaction
-from django.db.models import Exists, QuerySet
+from django.db.models import Exists, Q, QuerySet
 
 from events import wire
 from events.models import Event, LogHead
@@ -73,6 +73,18 @@ def look() -> tuple[Head, bool]:
     rows = LogHead.objects.filter(pk=1).annotate(pending=pending)
     row = rows.values_list("position", "floor", "pending").first()
     return (Head(*row[:2]), row[2]) if row else (Head(0, 1), has_pending())
+
+
+def of_types(names: Collection[str]) -> Q:
+    """The events of these types; one ending in `.*` stands for all below that name.
+
+    To SQLite's LIKE capital letters are small ones, but no type has any.
+    """
+    named = Q(type__in=names)
+    for name in names:
+        if name.endswith(".*"):
+            named |= Q(type__startswith=name[:-1])
+    return named
 
 
 def has_pending() -> bool:

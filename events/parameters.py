@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs
@@ -40,7 +40,7 @@ class StreamParameters:
             raise Refused(405, f"Method {scope['method']!r} not allowed.", {"Allow": "GET"})
         if not accepts_events(join_header(headers, b"accept")):
             raise Refused(406, "This resource is text/event-stream.")
-        query = parse_query(scope.get("query_string", b""))
+        query = parse_query(scope.get("query_string", b"").decode("latin-1"), NAMES)
         header = join_header(headers, _LAST_EVENT_ID)
         return cls(
             parse_last_event_id(header or query.get("last_event_id", "")),
@@ -68,14 +68,14 @@ def accepts_events(accept: str) -> bool:
         return False
 
 
-def parse_query(raw: bytes) -> dict[str, str]:
-    """The known parameters. Raises Refused for one that is unknown, repeated or not UTF-8."""
+def parse_query(text: str, names: Collection[str]) -> dict[str, str]:
+    """The parameters. Raises Refused for one that is not of these, repeated or not UTF-8."""
     try:
-        found = parse_qs(raw.decode(), keep_blank_values=True, errors="strict", max_num_fields=20)
+        found = parse_qs(text, keep_blank_values=True, errors="strict", max_num_fields=20)
     except ValueError:
         raise Refused(400, "The query is malformed.") from None
     for name, values in found.items():
-        if name not in NAMES:
+        if name not in names:
             raise Refused(400, f"{name[:100]}: unknown parameter.")
         if len(values) > 1:
             raise Refused(400, f"{name}: given more than once.")

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import parse_qs
 
 from events import wire
 from events.access import Refused
 from events.cohorts import Filter
-from events.parameters import parse_subject, parse_types
+from events.parameters import parse_query, parse_subject, parse_types
 
 NAMES: Final = {"after", "before", "types", "subject", "limit"}
 LARGEST: Final = 500  # events in one answer
@@ -30,7 +29,7 @@ class Question:
     @classmethod
     def of(cls, query_string: str) -> Question:
         """Raises Refused: 400, which names the parameter."""
-        query = _parameters(query_string)
+        query = parse_query(query_string, NAMES)
         if "after" in query and "before" in query:
             raise Refused(400, "after, before: only one of them can be given.")
         return cls(
@@ -39,19 +38,6 @@ class Question:
             _limit(query.get("limit", str(LARGEST))),
             Filter(parse_types(query.get("types", "")), parse_subject(query.get("subject", ""))),
         )
-
-
-def _parameters(query_string: str) -> dict[str, str]:
-    try:
-        found = parse_qs(query_string, keep_blank_values=True, errors="strict", max_num_fields=20)
-    except ValueError:
-        raise Refused(400, "The query is malformed.") from None
-    for name, values in found.items():
-        if name not in NAMES:
-            raise Refused(400, f"{name[:100]}: unknown parameter.")
-        if len(values) > 1:
-            raise Refused(400, f"{name}: given more than once.")
-    return {name: values[0] for name, values in found.items()}
 
 
 def _position(name: str, query: dict[str, str]) -> int | None:

@@ -32,8 +32,7 @@ RETRY_DELAY: Final = 0.2  # seconds before the database is tried again
 class Relay:
     """Call `ring()` after a commit; the thread starts with the first call.
 
-    A process that forks has no thread in the child, so the child begins anew. `layer_failures`
-    counts the publications that the channel layer refused.
+    A process that forks has no thread in the child, so the child begins anew.
     """
 
     def __init__(self) -> None:
@@ -41,7 +40,6 @@ class Relay:
         os.register_at_fork(after_in_child=self._reset)
 
     def _reset(self) -> None:
-        self.layer_failures = 0
         self._layer_retry_at = 0.0
         self._start_lock = threading.Lock()
         self._rung = threading.Event()
@@ -144,7 +142,6 @@ class Relay:
             self._complete(runner, asyncio.wait_for(layer.publish(records), PUBLISH_TIMEOUT))
             metrics.relayed.add(len(records))
         except Exception as error:
-            self.layer_failures += 1
             metrics.layer_failures.add(of="publish")
             self._layer_retry_at = time.monotonic() + LAYER_PAUSE
             logger.warning("The channel layer failed, the log heals it: %r", error)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, Final, TypeVar
 
 from django.core.exceptions import ImproperlyConfigured
@@ -11,6 +11,7 @@ from django.db.models import Q, QuerySet
 
 from events import log
 from events.catalogue import Subscriber, catalogue
+from events.cohorts import Filter
 from events.log import Record
 from events.models import Event, Subscription
 
@@ -66,25 +67,21 @@ def add_missing_rows() -> None:
         Subscription.objects.bulk_create(rows, ignore_conflicts=True)
 
 
-def matches(wanted: str, event_type: str) -> bool:
-    """Whether a type is the one wanted, or below it."""
-    if wanted.endswith(".*"):
-        return event_type.startswith(wanted[:-1]) and event_type not in catalogue.internal()
-    return event_type == wanted
+def matches(wanted: Collection[str], event_type: str) -> bool:
+    """Whether a type is one of those wanted, or below one and not internal."""
+    below = Filter(frozenset(wanted)).names(event_type) and event_type not in catalogue.internal()
+    return event_type in wanted or below
 
 
 def wanted_after(subscriber: Subscriber, position: int) -> QuerySet[Event]:
     """The placed events after a position that match what a subscriber wants, in order.
 
     By prefix and not by what is declared here: to a process of an older release, types that it
-    does not know are wanted all the same, if they are below a name that it knows. To SQLite's LIKE
-    capital letters are small ones, but no type has any.
+    does not know are wanted all the same, if they are below a name that it knows.
     """
-    wanted = Q(type__in=subscriber.types)
-    for name in subscriber.types:
-        if name.endswith(".*"):
-            wanted |= Q(type__startswith=name[:-1]) & ~Q(type__in=catalogue.internal())
-    return Event.objects.filter(wanted, position__gt=position).order_by("position")
+    wanted = log.of_types(subscriber.types)
+    unwanted = Q(type__in=catalogue.internal() - subscriber.types)
+    return Event.objects.filter(wanted, ~unwanted, position__gt=position).order_by("position")
 
 
 def first_wanted(records: Iterable[Record]) -> dict[str, int]:
@@ -95,6 +92,6 @@ def first_wanted(records: Iterable[Record]) -> dict[str, int]:
     found: dict[str, int] = {}
     for name, subscriber in catalogue.subscribers.items():
         for event_type, position in lowest.items():
-            if any(matches(wanted, event_type) for wanted in subscriber.types):
+            if matches(subscriber.types, event_type):
                 found[name] = min(position, found.get(name, position))
     return found

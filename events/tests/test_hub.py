@@ -62,11 +62,11 @@ async def test_entries_in_any_order_and_twice_come_out_in_order_and_once(hub: Hu
 async def test_overtaking_messages_cost_no_reading_of_the_log(hub: Hub) -> None:
     hub.window = 5.0  # nothing below waits for it
     first, second = await aplace("a", "b")
-    repairs = hub.repairs
+    repaired_at = hub.repaired_at
     hub.ingest([second])
     hub.ingest([first])
     assert hub.ring.end == 2
-    assert hub.repairs == repairs
+    assert hub.repaired_at == repaired_at
 
 
 @pytest.mark.asyncio
