@@ -157,8 +157,19 @@ def _raw(instance: models.Model, name: str) -> Any:
 
 
 def _shown(instance: models.Model, name: str) -> Any:
-    """A field's value as JSON; of a related object its text."""
+    """A field's value as JSON; of a related object its text, for which its secrets are not read."""
+    field = instance._meta.get_field(name)
+    if isinstance(field, models.ForeignKey):
+        return _related_text(instance, field)
     value = getattr(instance, name)
-    if isinstance(value, models.Model):
-        return str(value)
     return json.loads(json.dumps(value, cls=DjangoJSONEncoder))
+
+
+def _related_text(instance: models.Model, field: models.ForeignKey[Any, Any]) -> str | None:
+    if field.is_cached(instance) or instance.serializable_value(field.name) is None:
+        related = getattr(instance, field.name)
+        return None if related is None else str(related)
+    model = field.related_model
+    secrets = catalogue.maps[model].masked if model in catalogue.maps else ()
+    rows = model._base_manager.using(instance._state.db).defer(*secrets)
+    return str(rows.get(**{field.target_field.name: instance.serializable_value(field.name)}))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 from django.core.exceptions import RequestDataTooBig
+from django.db.models import ProtectedError
 from django.http import HttpRequest, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
 from rest_framework import exceptions, status
@@ -24,12 +26,23 @@ class BodyTooLarge(exceptions.APIException):
     default_detail = "The request's body is too large."
 
 
+class InUse(exceptions.APIException):
+    status_code = status.HTTP_409_CONFLICT
+
+    def __init__(self, error: ProtectedError) -> None:
+        users = Counter(row._meta.verbose_name for row in error.protected_objects)
+        named = ", ".join(f"{count} × {name}" for name, count in sorted(users.items()))
+        super().__init__(f"It is still used: {named}.")
+
+
 def exception_handler(error: Exception, context: dict[str, Any]) -> Response | None:
     """REST framework's, but every answer has a `detail`; the fields' errors are in `errors`."""
     if isinstance(error, RequestDataTooBig):
         error = BodyTooLarge()
     elif isinstance(error, RecursionError):
         error = exceptions.ParseError("The request's body is nested too deeply.")
+    elif isinstance(error, ProtectedError):
+        error = InUse(error)
     response = rest_exception_handler(error, context)
     if response is not None and not (isinstance(response.data, dict) and "detail" in response.data):
         response.data = {"detail": "The input is not valid.", "errors": response.data}

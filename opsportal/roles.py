@@ -15,10 +15,15 @@ OPERATOR: Final = RESPONDER | {
     "servers.add_server",
     "servers.change_server",
     "servers.accept_host_key",
+    "servers.maintain_server",
+    "servers.view_credential",
+    "servers.add_credential",
+    "servers.change_credential",
     "events.view_event",
 }
 ADMIN: Final = OPERATOR | {
     "servers.delete_server",
+    "servers.delete_credential",
     "servers.add_environment",
     "servers.change_environment",
     "servers.delete_environment",

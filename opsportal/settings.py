@@ -43,6 +43,8 @@ EVENTS_DRAIN_SECONDS = environment.number("EVENTS_DRAIN_SECONDS", 5, 0, "seconds
 EVENTS_RETENTION_DAYS = environment.integer("EVENTS_RETENTION_DAYS", 30, 1, "days")
 EVENTS_SUBSCRIPTION_ATTEMPTS = environment.integer("EVENTS_SUBSCRIPTION_ATTEMPTS", 8, 1, "attempts")
 SERVERS_TEST_TIMEOUT = environment.number("SERVERS_TEST_TIMEOUT", 10, 0.1, "seconds", maximum=50)
+SERVERS_CHECK_INTERVAL = environment.integer("SERVERS_CHECK_INTERVAL", 300, 0, "seconds")
+SERVERS_CHECK_CONCURRENCY = environment.integer("SERVERS_CHECK_CONCURRENCY", 50, 1, "checks")
 
 INSTALLED_APPS = [
     "daphne",
@@ -135,6 +137,20 @@ CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_BEAT_SCHEDULE_FILENAME = str(VAR_DIR / "beat-schedule")
 CELERY_BEAT_SCHEDULE = {
+    "run-due-checks": {
+        "task": "servers.tasks.run_due_checks",
+        "schedule": 5.0,
+        "options": {"expires": 5.0},  # while all workers are busy they must not pile up
+    },
+    "end-maintenance": {
+        "task": "servers.tasks.end_maintenance",
+        "schedule": 5.0,
+        "options": {"expires": 5.0},
+    },
+    "prune-samples": {
+        "task": "servers.tasks.prune_samples",
+        "schedule": crontab(hour="3", minute="40"),
+    },
     "fail-overdue-tests": {"task": "servers.tasks.fail_overdue_tests", "schedule": 15.0},
     "run-due-subscriptions": {
         "task": "opsportal.tasks.run_due_subscriptions",

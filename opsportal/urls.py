@@ -10,7 +10,7 @@ from opsportal import monitor, views
 from opsportal.dashboard import DashboardStats
 from opsportal.metrics import Metrics
 from opsportal.rest import not_found
-from servers.api import ServerViewSet
+from servers.api import CredentialViewSet, EnvironmentViewSet, ServerViewSet
 
 admin.site.site_header = admin.site.site_title = "OpsPortal"
 admin.site.index_title = "Administration"
@@ -18,6 +18,8 @@ admin.site.index_title = "Administration"
 router = DefaultRouter()
 router.include_root_view = False
 router.register("servers", ServerViewSet, basename="server")
+router.register("credentials", CredentialViewSet, basename="credential")
+router.register("environments", EnvironmentViewSet, basename="environment")
 
 api: list[URLPattern | URLResolver] = [
     path("auth/token/", views.Login.as_view(), name="token"),

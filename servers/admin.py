@@ -8,7 +8,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from events.api import EventTrailMixin
-from servers import services, ssh
+from servers import checks, services, ssh
 from servers.models import Environment, Server
 
 
@@ -98,14 +98,14 @@ class ServerAdmin(EventTrailMixin, admin.ModelAdmin):
 
     @admin.action(description="Test connection", permissions=["test"])
     def test_connection(self, request: HttpRequest, queryset: QuerySet[Server]) -> None:
-        started = sum(services.request_test(server, request.user) for server in queryset)
+        started = sum(checks.request_test(server, request.user) for server in queryset)
         self.message_user(request, f"Connection tests started: {started}.", messages.SUCCESS)
 
     @admin.action(description="Accept the offered host key", permissions=["accept"])
     def accept_host_key(self, request: HttpRequest, queryset: QuerySet[Server]) -> None:
         waiting = queryset.exclude(offered_host_key="")
         for server in waiting:
-            services.accept_host_key(server, ssh.fingerprint(server.offered_host_key))
+            services.accept_host_key(server, ssh.fingerprint(server.offered_host_key), request.user)
         self.message_user(request, f"Host keys accepted: {len(waiting)}.", messages.SUCCESS)
 
 

@@ -1,4 +1,4 @@
-"""`/api/v1/servers/`."""
+"""`/api/v1/servers/`, `/api/v1/credentials/` and `/api/v1/environments/`."""
 
 from __future__ import annotations
 
@@ -12,38 +12,70 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from events.api import EventCursorMixin
-from servers import services
+from servers import checks, history, maintenance, services
+from servers.bulk import BulkMixin
 from servers.filters import ServerFilter
-from servers.models import Server
-from servers.serializers import HostKeySerializer, NothingSerializer, ServerSerializer
+from servers.models import Credential, Environment, Server
+from servers.preconditions import WRITES, ConditionalEditsMixin
+from servers.serializers import (
+    BucketSerializer,
+    CredentialSerializer,
+    EnvironmentSerializer,
+    HostKeySerializer,
+    MaintenanceSerializer,
+    NothingSerializer,
+    PeriodSerializer,
+    ServerSerializer,
+    TestSerializer,
+    UptimesSerializer,
+    told_by_field,
+)
 
 
-class ServerViewSet(EventCursorMixin, viewsets.ModelViewSet):
+class InventoryViewSet(ConditionalEditsMixin, EventCursorMixin, viewsets.ModelViewSet):
+    """What the inventory consists of; a row that is about to be written is locked."""
+
+    lookup_value_regex = "[0-9]+"
+
+    def get_queryset(self) -> QuerySet[Any]:
+        rows = super().get_queryset()
+        # A write decides by what it has read; and of two deletions at once, only one finds the row.
+        return rows.select_for_update(of=("self",)) if self.action in WRITES else rows
+
+
+class ServerViewSet(BulkMixin, InventoryViewSet):
     """The inventory."""
 
-    queryset = Server.objects.select_related("environment").defer("credential")
+    queryset = Server.objects.select_related("environment", "shared_credential").defer(
+        "credential", "shared_credential__secret", "shared_credential__passphrase"
+    )
     serializer_class = ServerSerializer
     filterset_class = ServerFilter
-    lookup_value_regex = "[0-9]+"
-    action_permissions = {
+    action_permissions = BulkMixin.action_permissions | {
         "test_connection": "servers.test_server",
         "accept_host_key": "servers.accept_host_key",
+        "begin_maintenance": "servers.maintain_server",
+        "end_maintenance": "servers.maintain_server",
     }
 
-    def get_queryset(self) -> QuerySet[Server]:
-        rows = super().get_queryset()
-        # An edit writes the whole row, so no test may end between its reading and its writing; and
-        # of two deletions at once, only one finds the row.
-        locked = self.action in ("update", "partial_update", "destroy")
-        return rows.select_for_update(of=("self",)) if locked else rows
-
-    @extend_schema(request=None, responses={202: ServerSerializer})
+    @extend_schema(
+        request=TestSerializer,
+        responses={
+            202: ServerSerializer,
+            409: OpenApiResponse(description="It is in maintenance, and was not forced."),
+        },
+    )
     @action(detail=True, methods=["post"], url_path="test-connection")
     def test_connection(self, request: Request, **kwargs: Any) -> Response:
         """Starts a connection test; its result arrives as events."""
         server = self.get_object()
-        NothingSerializer(data=request.data).is_valid(raise_exception=True)
-        services.request_test(server, request.user)
+        body = TestSerializer(data=request.data)
+        body.is_valid(raise_exception=True)
+        try:
+            checks.request_test(server, request.user, force=body.validated_data["force"])
+        except maintenance.InMaintenance as error:
+            detail = f"{error} Send force to test it nevertheless."
+            return Response({"detail": detail}, status=status.HTTP_409_CONFLICT)
         return Response(self.get_serializer(server).data, status=status.HTTP_202_ACCEPTED)
 
     @extend_schema(responses=HostKeySerializer)
@@ -61,13 +93,69 @@ class ServerViewSet(EventCursorMixin, viewsets.ModelViewSet):
     )
     @host_key.mapping.post
     def accept_host_key(self, request: Request, **kwargs: Any) -> Response:
-        """Accepts the offered host key by its fingerprint."""
+        """Accepts the offered host key by its fingerprint, and has the server tested."""
         server = self.get_object()
         body = HostKeySerializer(data=request.data)
         body.is_valid(raise_exception=True)
         try:
-            services.accept_host_key(server, body.validated_data["fingerprint"])
+            services.accept_host_key(server, body.validated_data["fingerprint"], request.user)
         except services.HostKeyMismatch:
             detail = "The server did not offer a key with this fingerprint."
             return Response({"detail": detail}, status=status.HTTP_409_CONFLICT)
         return Response(HostKeySerializer(server).data)
+
+    @extend_schema(request=MaintenanceSerializer, responses=ServerSerializer)
+    @action(detail=True, methods=["post"], url_path="maintenance")
+    def begin_maintenance(self, request: Request, **kwargs: Any) -> Response:
+        """Until its end: no regular checks, no automatic incidents, no runs."""
+        server = self.get_object()
+        body = MaintenanceSerializer(data=request.data)
+        body.is_valid(raise_exception=True)
+        with told_by_field():
+            maintenance.begin(server, **body.validated_data)
+        return Response(self.get_serializer(server).data)
+
+    @extend_schema(request=None, responses=ServerSerializer)
+    @begin_maintenance.mapping.delete
+    def end_maintenance(self, request: Request, **kwargs: Any) -> Response:
+        """Ends it now."""
+        server = self.get_object()
+        NothingSerializer(data=request.data).is_valid(raise_exception=True)
+        maintenance.end(server)
+        return Response(self.get_serializer(server).data)
+
+    @extend_schema(responses=PeriodSerializer(many=True))
+    @action(detail=True, filterset_class=None)
+    def history(self, request: Request, **kwargs: Any) -> Response:
+        """The states that the server was in, the present one first."""
+        page = self.paginate_queryset(self.get_object().periods.all())
+        return self.get_paginated_response(PeriodSerializer(page, many=True).data)
+
+    @extend_schema(responses=UptimesSerializer)
+    @action(detail=True)
+    def uptime(self, request: Request, **kwargs: Any) -> Response:
+        """How long it was up and down; maintenance counts as neither."""
+        pk = self.get_object().pk
+        found = {n: history.uptimes([pk], window)[pk] for n, window in history.WINDOWS.items()}
+        return Response(UptimesSerializer(found).data)
+
+    @extend_schema(responses=BucketSerializer(many=True))
+    @action(detail=True, pagination_class=None, filterset_class=None)
+    def latency(self, request: Request, **kwargs: Any) -> Response:
+        """What the checks of the last 24 hours measured, a quarter of an hour each."""
+        series = history.latency_series(self.get_object(), history.WINDOWS["last_24_hours"])
+        return Response(BucketSerializer(series, many=True).data)
+
+
+class CredentialViewSet(InventoryViewSet):
+    """What servers are logged in with; one may be shared by many."""
+
+    queryset = Credential.objects.defer("secret", "passphrase")
+    serializer_class = CredentialSerializer
+
+
+class EnvironmentViewSet(InventoryViewSet):
+    """Where servers belong."""
+
+    queryset = Environment.objects.all()
+    serializer_class = EnvironmentSerializer

@@ -1,111 +1,131 @@
-"""Every rule about servers: admin, API, pages and tasks all come through here."""
+"""How servers, and how to log in to them, are written: API, pages, admin and import come here."""
 
 from __future__ import annotations
 
-import logging
-import uuid
-from datetime import timedelta
-from typing import Any
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any, Final
 
-from django.conf import settings
+from django.core.exceptions import ValidationError
 from django.db import transaction
-from django.db.models import Q
 from django.utils import timezone
 
-from servers import ssh
-from servers.models import Server
+from servers import checks, credentials, history, ssh
+from servers.models import Credential, Server
 
-logger = logging.getLogger(__name__)
-
-TEST_TIMEOUT = 10.0  # seconds for one connection test, over all of its steps
-OVERDUE = timedelta(seconds=60)  # after which a test without result is given up
+WAY_IN: Final = frozenset({"host", "port", "username", "credential", "shared_credential"})
+SECRETS: Final = frozenset({"credential", "secret", "passphrase"})
 
 
 class HostKeyMismatch(Exception):
     """The key to be accepted is not the one that the server offered last."""
 
 
-def test_timeout() -> float:
-    return float(getattr(settings, "SERVERS_TEST_TIMEOUT", TEST_TIMEOUT))
-
-
-def request_test(server: Server, actor: Any) -> bool:
-    """Marks the server as testing and queues the test; False where one is under way already."""
-    now = timezone.now()
-    test_id = uuid.uuid4()
-    idle = ~Q(status=Server.Status.TESTING) | Q(test_requested_at__lt=now - OVERDUE)
-    claimed = Server.objects.filter(idle, pk=server.pk).update(
-        status=Server.Status.TESTING,
-        test_id=test_id,
-        test_requested_at=now,
-        last_test_message="",
-        updated_at=now,
-    )
-    if claimed:
-        transaction.on_commit(lambda: _queue_test(server.pk, test_id, actor))
-    server.refresh_from_db()
-    return bool(claimed)
-
-
-def _queue_test(server_id: int, test_id: uuid.UUID, actor: Any) -> None:
-    from servers.tasks import test_connection
-
-    try:
-        test_connection.delay(server_id, str(test_id), actor.pk if actor else None)
-    # Transports raise whatever their clients do: OSError where the folder of the queue is gone.
-    except Exception:
-        logger.exception("The job queue cannot be reached")
-        lost = ssh.Outcome(False, "The job queue cannot be reached.", None)
-        record_outcome(server_id, test_id, lost)
-
-
-def target(server: Server) -> ssh.Target:
-    """How to reach a server. A credential that is a private key is told by its PEM header."""
-    is_key = server.credential.lstrip().startswith("-----BEGIN")
-    return ssh.Target(
-        host=server.host,
-        port=server.port,
-        username=server.username,
-        password="" if is_key else server.credential,
-        private_key=server.credential if is_key else "",
-        host_key=server.host_key,
-        accept_new_host_key=accepts_new_host_key(server),
-    )
-
-
-def accepts_new_host_key(server: Server) -> bool:
-    return server.environment is None or server.environment.accept_new_host_keys
-
-
-def record_outcome(server_id: int, test_id: uuid.UUID, outcome: ssh.Outcome) -> bool:
-    """Writes a test's result; False where the server is gone or another test has begun since."""
+def create(server: Server) -> None:
+    """Writes a new server. Raises ValidationError, by field."""
+    _settle_credential(server, WAY_IN)
     with transaction.atomic():
-        rows = Server.objects.select_for_update().defer("credential")
-        server = rows.filter(pk=server_id, test_id=test_id, status=Server.Status.TESTING).first()
-        if server is None:
-            return False
-        server.status = Server.Status.SUCCESS if outcome.success else Server.Status.FAILED
-        server.last_tested_at = timezone.now()
-        server.last_test_message = outcome.message
-        server.last_test_latency = outcome.latency
-        server.test_id = None
-        _note_host_key(server, outcome)
         server.save()
-    return True
+        history.note(server)
 
 
-def _note_host_key(server: Server, outcome: ssh.Outcome) -> None:
-    """The first key is accepted where the environment says so; any other waits for a person."""
-    if not outcome.host_key or outcome.host_key == server.host_key:
-        server.offered_host_key = ""
-    elif not server.host_key and accepts_new_host_key(server):
-        server.host_key, server.offered_host_key = outcome.host_key, ""
-    else:
-        server.offered_host_key = outcome.host_key
+def edit(server: Server, values: Mapping[str, Any]) -> None:
+    """Sets these fields of a server whose row is locked. Raises ValidationError, by field."""
+    save(server, _set(server, values))
 
 
-def accept_host_key(server: Server, fingerprint: str) -> None:
-    """Accepts the key that the server offered last, if this is its fingerprint.
+def _set(instance: Server | Credential, values: Mapping[str, Any]) -> set[str]:
+    """The names of what changed. A secret is not read to be compared: any that is given did."""
+    changed = {n for n, v in values.items() if n in SECRETS or getattr(instance, n) != v}
+    for name in changed:
+        setattr(instance, name, values[name])
+    return changed
+
+
+def save(server: Server, changed: Collection[str]) -> None:
+    """Writes these fields, which hold new values, and no others that a test may write meanwhile.
+
+    A server that is reached in another way is not known any more, and is checked soon. Raises
+    ValidationError, by field.
+    """
+    fields = set(changed)
+    if not fields:
+        return
+    if fields & {"credential", "shared_credential"}:
+        _settle_credential(server, fields)
+        fields |= {"credential", "shared_credential"}
+    if fields & WAY_IN:
+        fields |= _forget_result(server)
+    elif "check_interval" in fields:
+        server.next_check_at = checks.next_check(server, timezone.now())
+        fields.add("next_check_at")
+    with transaction.atomic():
+        server.save(update_fields={*fields, "updated_at"})
+        history.note(server)
+
+
+def _forget_result(server: Server) -> set[str]:
+    """The names of the fields it sets."""
+    server.status, server.last_test_message = Server.Status.UNKNOWN, ""
+    server.last_tested_at = server.last_test_latency = server.test_id = None
+    server.offered_host_key, server.next_check_at = "", timezone.now()
+    return {
+        "status",
+        "last_test_message",
+        "last_tested_at",
+        "last_test_latency",
+        "test_id",
+        "offered_host_key",
+        "next_check_at",
+    }
+
+
+def _settle_credential(server: Server, changed: Collection[str]) -> None:
+    """One way to log in: what is set takes the place of what was. Raises ValidationError."""
+    own = "credential" in changed and server.credential
+    shared = "shared_credential" in changed and server.shared_credential is not None
+    if own and shared:
+        message = "Give a credential of its own or a shared one, not both."
+        raise ValidationError({"shared_credential": message})
+    if own:
+        credentials.check_own(server.credential)
+        server.shared_credential = None
+    if shared:
+        server.credential = ""
+
+
+def edit_credential(credential: Credential, values: Mapping[str, Any]) -> None:
+    """Sets these fields of a credential whose row is locked. Raises ValidationError, by field."""
+    save_credential(credential, _set(credential, values))
+
+
+def save_credential(credential: Credential, changed: Collection[str] | None = None) -> None:
+    """Writes a new credential, or these fields of one. Raises ValidationError, by field.
+
+    What is not among the fields may not be readable any more, and is not read: with another kind
+    comes another secret.
+    """
+    if changed is not None and not changed:
+        return
+    fields = None if changed is None else set(changed)
+    if fields is None or fields & {"kind", "secret", "passphrase"}:
+        if fields is not None and "secret" not in fields:
+            raise ValidationError({"secret": "Give the secret anew to change what it is."})
+        if fields is not None and "passphrase" not in fields:
+            credential.passphrase = ""
+        credentials.prepare(credential)
+        fields = fields and fields | {"passphrase", "fingerprint"}
+    with transaction.atomic():
+        credential.save(update_fields=fields and {*fields, "updated_at"})
+        if fields is None or "secret" in fields:
+            _check_users_soon(credential)
+
+
+def _check_users_soon(credential: Credential) -> None:
+    Server.objects.filter(shared_credential=credential).update(next_check_at=timezone.now())
+
+
+def accept_host_key(server: Server, fingerprint: str, actor: Any) -> None:
+    """Accepts the key that the server offered last, if this is its fingerprint, and has it tested.
 
     Raises HostKeyMismatch, so that nobody accepts another key than the one they looked at.
     """
@@ -116,16 +136,23 @@ def accept_host_key(server: Server, fingerprint: str) -> None:
             raise HostKeyMismatch
         row.host_key, row.offered_host_key = offered, ""
         row.save(update_fields=["host_key", "offered_host_key", "updated_at"])
+        checks.request_checks([row], actor)
     server.refresh_from_db()
 
 
-def fail_overdue_tests() -> int:
-    """Fails the tests whose worker was lost; returns how many."""
-    overdue = Q(status=Server.Status.TESTING, test_requested_at__lt=timezone.now() - OVERDUE)
-    return Server.objects.filter(overdue).update(
-        status=Server.Status.FAILED,
-        test_id=None,
-        last_tested_at=timezone.now(),
-        last_test_message="No worker reported a result. Is a worker running?",
-        last_test_latency=None,
-    )
+def change_tags(servers: Iterable[Server], add: Collection[str], remove: Collection[str]) -> int:
+    """Adds and removes tags; returns how many servers that changed.
+
+    Raises ValidationError, and changes none, where one would have too many.
+    """
+    keys = [server.pk for server in servers]
+    changed = 0
+    with transaction.atomic():
+        for row in Server.objects.select_for_update().defer("credential").filter(pk__in=keys):
+            kept = [tag for tag in row.tags if tag not in remove]
+            tags = [*kept, *(tag for tag in add if tag not in kept)]
+            if tags != row.tags:
+                row.tags = Server._meta.get_field("tags").clean(tags, row)
+                save(row, ["tags"])
+                changed += 1
+    return changed

@@ -17,7 +17,7 @@ from servers import ssh_messages, tcp
 from servers.ssh_attempt import Attempt, Step, Target
 from servers.ssh_messages import CheckError
 
-__all__ = ["Outcome", "Target", "check", "fingerprint"]
+__all__ = ["Keys", "Outcome", "Target", "check", "fingerprint"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +35,39 @@ class Outcome:
     host_key: str = ""
 
 
-async def check(target: Target, *, timeout: float) -> Outcome:
-    """Tests the whole way in, within `timeout` seconds. A failure is an Outcome, never raised."""
+class Keys:
+    """Private keys that were read once for many checks: to open one may take a second of CPU."""
+
+    def __init__(self) -> None:
+        self._read: dict[tuple[str, str], asyncio.Task[asyncssh.SSHKey]] = {}
+
+    async def of(self, target: Target) -> asyncssh.SSHKey | None:
+        """The target's; None if it has none. Raises CheckError where it cannot be read."""
+        if not target.private_key:
+            return None
+        text = (target.private_key, target.passphrase)
+        if text not in self._read:
+            # In a thread, and as a task: other checks go on, and one that times out harms no other.
+            self._read[text] = asyncio.create_task(asyncio.to_thread(_read_key, *text))
+        try:
+            return await asyncio.shield(self._read[text])
+        except ValueError as error:
+            raise CheckError(ssh_messages.explain_private_key(error)) from error
+
+
+def _read_key(text: str, passphrase: str) -> asyncssh.SSHKey:
+    return asyncssh.import_private_key(text, passphrase or None)
+
+
+async def check(target: Target, *, timeout: float, keys: Keys | None = None) -> Outcome:
+    """Tests the whole way in, within `timeout` seconds. A failure is an Outcome, never raised.
+
+    Many checks at once share `keys`.
+    """
     attempt = Attempt(target)
     try:
         async with asyncio.timeout(timeout):
-            latency = await _run(attempt, timeout)
+            latency = await _run(attempt, timeout, keys or Keys())
     # asyncssh passes on whatever its parsers raise over a hostile server's bytes.
     except Exception as error:
         message = ssh_messages.explain(attempt, error, timeout)
@@ -54,12 +81,11 @@ def fingerprint(host_key: str) -> str:
     return asyncssh.import_public_key(host_key).get_fingerprint()
 
 
-async def _run(attempt: Attempt, timeout: float) -> float:
+async def _run(attempt: Attempt, timeout: float, keys: Keys) -> float:
     """Takes every step; returns the latency in milliseconds, raises what stopped it."""
     target = attempt.target
     attempt.accepted = _accepted_key(target)
-    # Decrypting a key takes up to a second of CPU, which other checks need not wait for.
-    key = await asyncio.to_thread(_client_key, target)
+    key = await keys.of(target)
     attempt.step = Step.RESOLVE
     addresses = await tcp.resolve(target.host, target.port)
     attempt.step = Step.CONNECT
@@ -80,15 +106,6 @@ def _accepted_key(target: Target) -> asyncssh.SSHKey | None:
         return asyncssh.import_public_key(target.host_key) if target.host_key else None
     except ValueError as error:
         raise CheckError(f"The accepted host key on record is unreadable: {error}.") from error
-
-
-def _client_key(target: Target) -> asyncssh.SSHKey | None:
-    if not target.private_key:
-        return None
-    try:
-        return asyncssh.import_private_key(target.private_key, target.passphrase or None)
-    except ValueError as error:
-        raise CheckError(ssh_messages.explain_private_key(error)) from error
 
 
 def _options(attempt: Attempt, key: asyncssh.SSHKey | None) -> dict[str, Any]:

@@ -9,31 +9,40 @@ from celery import shared_task
 from django.contrib.auth import get_user_model
 
 from events.api import acting
-from servers import services, ssh
-from servers.encryption import DecryptionError
+from servers import checker, checks, history, maintenance, ssh
 from servers.models import Server
 
 
 @shared_task
 def test_connection(server_id: int, test_id: str, actor_id: int | None) -> None:
     """Tests one server on behalf of a user. No transaction waits for the network."""
-    rows = Server.objects.select_related("environment").defer("credential")
+    rows = Server.objects.select_related("environment", "shared_credential").defer(
+        "credential", "shared_credential__secret", "shared_credential__passphrase"
+    )
     server = rows.filter(pk=server_id).first()
     if server is None:
         return
     actor = get_user_model().objects.filter(pk=actor_id).first() if actor_id else None
     with acting(lambda: actor):
-        services.record_outcome(server_id, uuid.UUID(test_id), _outcome(server))
+        outcome = asyncio.run(checker.check(server, ssh.Keys()))
+        checks.record_outcome(server_id, uuid.UUID(test_id), outcome)
 
 
-def _outcome(server: Server) -> ssh.Outcome:
-    try:
-        target = services.target(server)
-    except DecryptionError as error:
-        return ssh.Outcome(False, f"The stored credential cannot be read: {error}.", None)
-    return asyncio.run(ssh.check(target, timeout=services.test_timeout()))
+@shared_task
+def run_due_checks() -> None:
+    checker.run_due_checks()
+
+
+@shared_task
+def end_maintenance() -> None:
+    maintenance.end_those_over()
 
 
 @shared_task
 def fail_overdue_tests() -> None:
-    services.fail_overdue_tests()
+    checks.fail_overdue_tests()
+
+
+@shared_task
+def prune_samples() -> None:
+    history.prune_samples()

@@ -13,7 +13,7 @@ from django.views import View
 from django.views.generic import ListView
 
 from events.api import event_cursor
-from servers import services
+from servers import checks
 from servers.filters import ServerFilter
 from servers.models import Environment, Server
 
@@ -49,7 +49,7 @@ class TestConnection(LoginRequiredMixin, PermissionRequiredMixin, View):
     http_method_names = ["post"]
 
     def post(self, request: HttpRequest, pk: int) -> HttpResponse:
-        services.request_test(get_object_or_404(Server, pk=pk), request.user)
+        checks.request_test(get_object_or_404(Server, pk=pk), request.user)
         if request.headers.get("X-Requested-With") == "fetch":
             return HttpResponse(status=202)
         return redirect(reverse("servers:list", query=request.GET))

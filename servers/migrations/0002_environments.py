@@ -6,7 +6,7 @@ NAMES = ("production", "staging", "development")
 def create_environments(apps, schema_editor):
     environments = apps.get_model("servers", "Environment").objects
     for name in NAMES:
-        environments.get_or_create(name=name)
+        environments.get_or_create(name=name, defaults={"accept_new_host_keys": False})
 
 
 class Migration(migrations.Migration):

@@ -12,7 +12,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from rest_framework.test import APIClient
 
-from servers import services, ssh
+from servers import checks, ssh
 from servers.api import ServerViewSet
 from servers.models import Environment, Server
 from servers.serializers import ServerSerializer
@@ -216,13 +216,13 @@ def test_a_test_that_ends_during_an_edit_is_not_undone_by_it(
 ) -> None:
     operator = create_person("operator")
     server = create_server()
-    services.request_test(server, None)
+    checks.request_test(server, None)
     outcome = ssh.Outcome(True, "Logged in.", 12.0)
     assert server.test_id is not None
 
     def record() -> None:
         assert server.test_id is not None
-        services.record_outcome(server.pk, server.test_id, outcome)
+        checks.record_outcome(server.pk, server.test_id, outcome)
         connection.close()
 
     worker = threading.Thread(target=record)

@@ -10,7 +10,7 @@ from django.db import connection
 from django.test import Client
 
 from events.models import Event
-from servers import services, ssh, tasks
+from servers import checks, ssh, tasks
 from servers.encryption import DecryptionError, cipher
 from servers.models import Server
 from servers.tests.cast import Person, create_person, create_server, path_of, recorded_events
@@ -118,7 +118,7 @@ def test_the_credential_is_in_no_event(server: Server, operator: Person) -> None
 
 
 def test_no_text_form_of_a_server_holds_the_credential(server: Server) -> None:
-    target = services.target(server)
+    target = checks.target(server)
     assert target.password == SECRET
     assert "swordfish" not in rendered(server, target, Server.objects.all(), [server])
 
@@ -129,9 +129,9 @@ def test_the_credential_is_in_no_log_line(
     with caplog.at_level(logging.DEBUG):
         operator.call("patch", path_of(server), {"credential": f"{SECRET}!", "port": "no"})
         operator.call("patch", path_of(server), {"credential": f"{SECRET}!"})
-        assert services.request_test(server, operator.user)
+        assert checks.request_test(server, operator.user)
         assert server.test_id is not None
-        services.record_outcome(server.pk, server.test_id, ssh.Outcome(False, "No.", None))
+        checks.record_outcome(server.pk, server.test_id, ssh.Outcome(False, "No.", None))
     assert "swordfish" not in caplog.text
 
 
@@ -141,7 +141,7 @@ def test_a_lost_key_stops_nothing_but_what_needs_the_credential(
     settings.FIELD_ENCRYPTION_KEYS = [Fernet.generate_key().decode()]
     assert operator.call("patch", path_of(server), {"port": 2222}).status_code == 200
     assert operator.call("get", path_of(server)).status_code == 200
-    assert services.request_test(Server.objects.defer("credential").get(), operator.user)
+    assert checks.request_test(Server.objects.defer("credential").get(), operator.user)
     server = Server.objects.defer("credential").get()
     tasks.test_connection(server.pk, str(server.test_id), operator.user.pk)
     server = Server.objects.defer("credential").get()

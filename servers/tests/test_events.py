@@ -12,7 +12,7 @@ from django.db import transaction
 
 from events.catalogue import catalogue
 from events.models import Event
-from servers import services, ssh
+from servers import checks, ssh
 from servers.models import Environment, Server
 from servers.tests.cast import Person, create_server, recorded_events
 from servers.tests.keys import new_host_key
@@ -205,7 +205,7 @@ def end_a_test(operator: Person, pick: Picker) -> None:
     server = pick.server()
     if server.test_id is not None:
         outcome = ssh.Outcome(bool(pick.number(1)), "Over.", None, new_host_key())
-        services.record_outcome(server.pk, server.test_id, outcome)
+        checks.record_outcome(server.pk, server.test_id, outcome)
 
 
 def change_and_roll_back(operator: Person, pick: Picker) -> None:
@@ -249,7 +249,7 @@ def fleet(environment: Environment) -> None:
 def test_each_way_to_change_servers_is_told_and_nothing_else(
     operator: Person, change: Change, seed: int
 ) -> None:
-    services.request_test(Server.objects.earliest("pk"), None)
+    checks.request_test(Server.objects.earliest("pk"), None)
     before = listed(operator)
     with recorded_events() as events:
         change(operator, Picker(seed))

@@ -12,7 +12,7 @@ from celery import current_app
 from django.db import transaction
 from django.utils import timezone
 
-from servers import services, ssh, tasks
+from servers import checks, services, ssh, tasks
 from servers.models import Environment, Server
 from servers.tests.cast import Job, Person, create_server, recorded_events
 from servers.tests.keys import new_host_key
@@ -29,20 +29,20 @@ def outcome(success: bool = True, message: str = "", host_key: str = "") -> ssh.
 
 def start_test(server: Server) -> uuid.UUID:
     """Requests a test; returns its id."""
-    assert services.request_test(server, None)
+    assert checks.request_test(server, None)
     assert server.test_id is not None
     return server.test_id
 
 
 def make_overdue() -> None:
-    late = timezone.now() - services.OVERDUE - timedelta(seconds=1)
+    late = timezone.now() - checks.OVERDUE - timedelta(seconds=1)
     Server.objects.update(test_requested_at=late)
 
 
 def test_an_outcome_is_kept_and_told(server: Server) -> None:
     test_id = start_test(server)
     with recorded_events() as events:
-        assert services.record_outcome(server.pk, test_id, outcome(message="Logged in."))
+        assert checks.record_outcome(server.pk, test_id, outcome(message="Logged in."))
     server.refresh_from_db()
     assert (server.status, server.last_test_message) == ("success", "Logged in.")
     assert (server.last_test_latency, server.test_id) == (12.5, None)
@@ -53,14 +53,14 @@ def test_an_outcome_is_kept_and_told(server: Server) -> None:
 
 
 def test_a_failure_forgets_the_latency_of_the_last_success(server: Server) -> None:
-    services.record_outcome(server.pk, start_test(server), outcome())
-    services.record_outcome(server.pk, start_test(server), outcome(False, "Refused."))
+    checks.record_outcome(server.pk, start_test(server), outcome())
+    checks.record_outcome(server.pk, start_test(server), outcome(False, "Refused."))
     server.refresh_from_db()
     assert (server.status, server.last_test_latency) == ("failed", None)
 
 
 def test_a_new_test_forgets_the_message_of_the_last_one(server: Server) -> None:
-    services.record_outcome(server.pk, start_test(server), outcome(False, "Refused."))
+    checks.record_outcome(server.pk, start_test(server), outcome(False, "Refused."))
     start_test(server)
     assert server.last_test_message == ""
 
@@ -71,16 +71,16 @@ def test_the_late_result_of_an_older_test_changes_nothing(server: Server) -> Non
     newer = start_test(server)
     before = Server.objects.values().get()
     with recorded_events() as events:
-        assert not services.record_outcome(server.pk, older, outcome(host_key=new_host_key()))
+        assert not checks.record_outcome(server.pk, older, outcome(host_key=new_host_key()))
     assert events == []
     assert Server.objects.values().get() == before
-    assert services.record_outcome(server.pk, newer, outcome(False, "Refused."))
+    assert checks.record_outcome(server.pk, newer, outcome(False, "Refused."))
 
 
 def test_a_result_counts_once(server: Server) -> None:
     test_id = start_test(server)
-    assert services.record_outcome(server.pk, test_id, outcome(False, "Refused."))
-    assert not services.record_outcome(server.pk, test_id, outcome())
+    assert checks.record_outcome(server.pk, test_id, outcome(False, "Refused."))
+    assert not checks.record_outcome(server.pk, test_id, outcome())
     assert Server.objects.get().status == "failed"
 
 
@@ -88,7 +88,7 @@ def test_a_result_for_a_server_that_is_gone_changes_nothing(server: Server) -> N
     test_id, key = start_test(server), server.pk
     server.delete()
     with recorded_events() as events:
-        assert not services.record_outcome(key, test_id, outcome())
+        assert not checks.record_outcome(key, test_id, outcome())
         tasks.test_connection(key, str(test_id), None)
     assert events == []
     assert not Server.objects.exists()
@@ -96,7 +96,7 @@ def test_a_result_for_a_server_that_is_gone_changes_nothing(server: Server) -> N
 
 def test_only_one_test_runs_at_a_time(server: Server) -> None:
     test_id = start_test(server)
-    assert not services.request_test(server, None)
+    assert not checks.request_test(server, None)
     assert server.test_id == test_id
     make_overdue()
     assert start_test(server) != test_id
@@ -116,8 +116,8 @@ def test_overdue_tests_fail_and_no_others(server: Server) -> None:
     [event] = events
     assert event.subject == f"servers.server/{server.pk}"
     assert event.data["message"] == server.last_test_message
-    assert not services.record_outcome(server.pk, lost, outcome())
-    assert services.record_outcome(running.pk, running_id, outcome())
+    assert not checks.record_outcome(server.pk, lost, outcome())
+    assert checks.record_outcome(running.pk, running_id, outcome())
 
 
 # Host keys.
@@ -133,8 +133,8 @@ def test_a_first_host_key_is_accepted_only_where_the_environment_says_so(
     if accepts is not None:
         place = Environment.objects.create(name="dmz", accept_new_host_keys=accepts)
     server, key = create_server(environment=place), new_host_key()
-    assert services.target(server).accept_new_host_key is (accepts is not False)
-    services.record_outcome(server.pk, start_test(server), outcome(bool(accepts), host_key=key))
+    assert checks.target(server).accept_new_host_key is (accepts is not False)
+    checks.record_outcome(server.pk, start_test(server), outcome(bool(accepts), host_key=key))
     server.refresh_from_db()
     keys = {"accepted": (key, ""), "offered": ("", key)}
     assert (server.host_key, server.offered_host_key) == keys[expected]
@@ -143,13 +143,13 @@ def test_a_first_host_key_is_accepted_only_where_the_environment_says_so(
 def test_a_changed_host_key_waits_for_a_person() -> None:
     old, new = new_host_key(), new_host_key()
     server = create_server(host_key=old)
-    services.record_outcome(server.pk, start_test(server), outcome(False, host_key=new))
+    checks.record_outcome(server.pk, start_test(server), outcome(False, host_key=new))
     server.refresh_from_db()
     assert (server.host_key, server.offered_host_key) == (old, new)
-    assert services.target(server).host_key == old
+    assert checks.target(server).host_key == old
     with pytest.raises(services.HostKeyMismatch):
-        services.accept_host_key(server, ssh.fingerprint(old))
-    services.accept_host_key(server, ssh.fingerprint(new))
+        services.accept_host_key(server, ssh.fingerprint(old), None)
+    services.accept_host_key(server, ssh.fingerprint(new), None)
     assert (server.host_key, server.offered_host_key) == (new, "")
 
 
@@ -158,14 +158,14 @@ def test_a_key_that_was_replaced_meanwhile_is_not_accepted() -> None:
     server = create_server(host_key=new_host_key(), offered_host_key=looked_at)
     Server.objects.update(offered_host_key=now)
     with pytest.raises(services.HostKeyMismatch):
-        services.accept_host_key(server, ssh.fingerprint(looked_at))
+        services.accept_host_key(server, ssh.fingerprint(looked_at), None)
     assert Server.objects.get().offered_host_key == now
 
 
 def test_an_offer_is_gone_once_the_accepted_key_is_seen_again() -> None:
     key = new_host_key()
     server = create_server(host_key=key, offered_host_key=new_host_key())
-    services.record_outcome(server.pk, start_test(server), outcome(host_key=key))
+    checks.record_outcome(server.pk, start_test(server), outcome(host_key=key))
     server.refresh_from_db()
     assert (server.host_key, server.offered_host_key) == (key, "")
 
@@ -173,16 +173,16 @@ def test_an_offer_is_gone_once_the_accepted_key_is_seen_again() -> None:
 def test_a_test_that_saw_no_key_keeps_the_accepted_one() -> None:
     key = new_host_key()
     server = create_server(host_key=key)
-    services.record_outcome(server.pk, start_test(server), outcome(False))
+    checks.record_outcome(server.pk, start_test(server), outcome(False))
     server.refresh_from_db()
     assert server.host_key == key
 
 
 @pytest.mark.parametrize("key", ["-----BEGIN OPENSSH PRIVATE KEY-----\n", "\n -----BEGIN RSA"])
 def test_a_credential_in_pem_form_is_a_key_and_any_other_a_password(key: str) -> None:
-    target = services.target(create_server(credential=key))
+    target = checks.target(create_server(credential=key))
     assert (target.private_key, target.password) == (key, "")
-    target = services.target(create_server("web-02", credential="BEGIN"))
+    target = checks.target(create_server("web-02", credential="BEGIN"))
     assert (target.private_key, target.password) == ("", "BEGIN")
 
 
@@ -205,7 +205,7 @@ def test_a_test_whose_request_is_rolled_back_is_not_queued(
     server: Server, jobs: Callable[[], list[Job]], committing: Committing
 ) -> None:
     with committing(), transaction.atomic():
-        services.request_test(server, None)
+        checks.request_test(server, None)
         transaction.set_rollback(True)
     assert jobs() == []
     assert Server.objects.get().status == "unknown"
