@@ -61,6 +61,32 @@ def encrypted_fields() -> Iterator[EncryptedTextField]:
                 yield field
 
 
+def unreadable() -> list[str]:
+    """The stored secrets that no key opens, as a Rotation names them."""
+    return [
+        f"{field.model._meta.label}.{field.name} of {key}"
+        for field in encrypted_fields()
+        for key, token in _tokens(field, models.QuerySet(field.model))
+        if not _opens(token)
+    ]
+
+
+def _opens(token: str) -> bool:
+    try:
+        cipher().decrypt(token.encode())
+    except InvalidToken:
+        return False
+    return True
+
+
+def _tokens(field: EncryptedTextField, rows: models.QuerySet[Any]) -> list[tuple[Any, str]]:
+    """The keys of those rows that hold a secret, and what is stored of it."""
+    sealed = Cast(field.name, models.TextField())
+    return list(
+        rows.exclude(**{field.name: ""}).annotate(sealed=sealed).values_list("pk", "sealed")
+    )
+
+
 def rotate() -> Rotation:
     """Encrypts every stored secret anew with the first key. What cannot be read stays as it is."""
     rotation = Rotation(0, [])
@@ -82,11 +108,7 @@ def _rotate_rows(field: EncryptedTextField, keys: list[Any], rotation: Rotation)
     """Past the model's managers and signals: nothing changes that anybody should be told of."""
     rows: models.QuerySet[Any] = models.QuerySet(field.model)
     with transaction.atomic():
-        sealed = Cast(field.name, models.TextField())
-        locked = rows.filter(pk__in=keys).select_for_update().annotate(sealed=sealed)
-        for key, token in list(locked.values_list("pk", "sealed")):
-            if not token:
-                continue
+        for key, token in _tokens(field, rows.filter(pk__in=keys).select_for_update()):
             try:
                 fresh = cipher().rotate(token.encode()).decode()
             except InvalidToken:
