@@ -19,7 +19,8 @@ from events.permissions import ModelPermissions
 from events.querysets import EventQuerySet
 from events.signals import subject_of
 from events.subscriptions import subscribe
-from events.trail import EventTrailMixin
+from events.trail import EventTrailMixin, events_about
+from events.wire import format_timestamp
 
 __all__ = [
     "EVERYONE",
@@ -43,7 +44,9 @@ __all__ = [
     "emit",
     "emit_many",
     "event_cursor",
+    "events_about",
     "everyones_access_changed",
+    "format_timestamp",
     "register",
     "subject_of",
     "subscribe",

@@ -15,6 +15,7 @@ from django.db.models.lookups import GreaterThan
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 
+from events import log
 from events.audience import user_key
 from events.catalogue import catalogue
 from events.models import Event
@@ -34,17 +35,30 @@ PAGE_SIZE: Final = 50
 
 def readable_by(user: Any) -> QuerySet[Event]:
     """The placed events whose audience holds a key of this user; for a superuser, all of them."""
-    placed = Event.objects.filter(position__isnull=False)
+    return _readable_by(user, Event.objects.filter(position__isnull=False))
+
+
+def events_about(instance: Model, user: Any) -> list[dict[str, Any]]:
+    """All that this user may read of an object, in their public form, in order.
+
+    What was committed just now is last, and has no position yet: its `id` is None.
+    """
+    about = Event.objects.filter(subject=subject_of(instance))
+    order = (F("position").asc(nulls_last=True), "pk")
+    return [log.public(event) for event in _readable_by(user, about).order_by(*order)]
+
+
+def _readable_by(user: Any, events: QuerySet[Event]) -> QuerySet[Event]:
     if user.is_active and user.is_superuser:
-        return placed
+        return events
     rights = rights_of([user.pk]).get(user.pk)
     if rights is None:
-        return placed.none()
+        return events.none()
     # In its quotes, a key stands in the audience's JSON only where it is an element of it. LIKE
     # would take a key of other letter case for it, on SQLite.
     quoted = [encode_json(key).decode() for key in sorted({*rights, user_key(user)})]
     found = [GreaterThan(StrIndex(F("audience"), Value(key)), 0) for key in quoted]
-    return placed.filter(Q(*found, _connector=Q.OR))
+    return events.filter(Q(*found, _connector=Q.OR))
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,11 +15,14 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from events.api import EventCursorMixin, deduplicate
+from incidents.serializers import FiguresSerializer
+from incidents.stats import stats as incidents_stats
 from servers.stats import stats as servers_stats
 
 # The permission that a domain's figures need, its name, and what computes them.
 DOMAINS: Final[dict[str, tuple[str, Callable[[], dict[str, Any]]]]] = {
     "servers.view_server": ("servers", servers_stats),
+    "incidents.view_incident": ("incidents", incidents_stats),
 }
 
 
@@ -40,6 +43,7 @@ class Stats(serializers.Serializer):
     """Only the domains that the caller may view."""
 
     servers = ServerStats(required=False)
+    incidents = FiguresSerializer(required=False)
 
 
 @method_decorator(transaction.non_atomic_requests, name="dispatch")

@@ -7,8 +7,10 @@ import hashlib
 import os
 import sys
 from collections.abc import Callable
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import environ
 from cryptography.fernet import Fernet
@@ -98,6 +100,27 @@ def origins(name: str) -> list[str]:
         if not origin.startswith(("http://", "https://")) or origin.count("/") != 2:
             raise refuse(name, f"must list origins such as https://ops.example.com, not {origin!r}")
     return found
+
+
+def base_url(name: str) -> str:
+    """Where the portal is reached, without a slash at its end; empty where nobody said so."""
+
+    def parse(text: str) -> str:
+        parts = urlsplit(text)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query:
+            raise ValueError(text)
+        return text.rstrip("/")
+
+    return read(name, parse, "", "a URL such as https://ops.example.com")
+
+
+def networks(name: str) -> list[str]:
+    """Networks as 10.0.0.0/8, of IPv4 or IPv6."""
+
+    def parse(text: str) -> list[str]:
+        return [str(ip_network(word)) for word in text.replace(",", " ").split()]
+
+    return read(name, parse, [], "a comma-separated list of networks such as 10.0.0.0/8")
 
 
 def directory(name: str, default: Path) -> Path:

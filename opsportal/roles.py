@@ -9,8 +9,16 @@ from django.contrib.auth.management import create_permissions
 from django.contrib.auth.models import Group, Permission
 from django.db import router
 
-VIEWER: Final = {"servers.view_server", "servers.view_environment"}
-RESPONDER: Final = VIEWER | {"servers.test_server"}
+VIEWER: Final = {"servers.view_server", "servers.view_environment", "incidents.view_incident"}
+RESPONDER: Final = VIEWER | {
+    "servers.test_server",
+    "incidents.add_incident",
+    "incidents.acknowledge_incident",
+    "incidents.resolve_incident",
+    "incidents.reopen_incident",
+    "incidents.assign_incident",
+    "incidents.comment_incident",
+}
 OPERATOR: Final = RESPONDER | {
     "servers.add_server",
     "servers.change_server",
@@ -19,11 +27,22 @@ OPERATOR: Final = RESPONDER | {
     "servers.view_credential",
     "servers.add_credential",
     "servers.change_credential",
+    "incidents.change_incident",
+    "incidents.close_incident",
+    "incidents.view_notification",
+    "incidents.view_notificationchannel",
+    "incidents.test_notificationchannel",
     "events.view_event",
 }
 ADMIN: Final = OPERATOR | {
     "servers.delete_server",
     "servers.delete_credential",
+    "incidents.delete_incident",
+    "incidents.add_notificationchannel",
+    "incidents.change_notificationchannel",
+    "incidents.delete_notificationchannel",
+    "incidents.view_automaticincidents",
+    "incidents.change_automaticincidents",
     "servers.add_environment",
     "servers.change_environment",
     "servers.delete_environment",

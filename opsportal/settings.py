@@ -44,6 +44,8 @@ EVENTS_RETENTION_DAYS = environment.integer("EVENTS_RETENTION_DAYS", 30, 1, "day
 EVENTS_SUBSCRIPTION_ATTEMPTS = environment.integer("EVENTS_SUBSCRIPTION_ATTEMPTS", 8, 1, "attempts")
 SERVERS_TEST_TIMEOUT = environment.number("SERVERS_TEST_TIMEOUT", 10, 0.1, "seconds", maximum=50)
 SERVERS_CHECK_INTERVAL = environment.integer("SERVERS_CHECK_INTERVAL", 300, 0, "seconds")
+PORTAL_URL = environment.base_url("PORTAL_URL")
+NOTIFICATIONS_ALLOWED_NETWORKS = environment.networks("NOTIFICATIONS_ALLOWED_NETWORKS")
 SERVERS_CHECK_CONCURRENCY = environment.integer("SERVERS_CHECK_CONCURRENCY", 50, 1, "checks")
 
 INSTALLED_APPS = [
@@ -64,6 +66,7 @@ INSTALLED_APPS = [
     "drf_spectacular_sidecar",
     "events",
     "servers",
+    "incidents",
 ]
 
 MIDDLEWARE = [
@@ -144,6 +147,16 @@ CELERY_BEAT_SCHEDULE = {
     },
     "end-maintenance": {
         "task": "servers.tasks.end_maintenance",
+        "schedule": 5.0,
+        "options": {"expires": 5.0},
+    },
+    "deliver-due": {
+        "task": "incidents.tasks.deliver_due",
+        "schedule": 5.0,
+        "options": {"expires": 5.0},
+    },
+    "resolve-recovered": {
+        "task": "incidents.tasks.resolve_recovered",
         "schedule": 5.0,
         "options": {"expires": 5.0},
     },

@@ -6,6 +6,7 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 from rest_framework.routers import DefaultRouter
 
 import opsportal.openapi  # noqa: F401  (drf-spectacular finds what has been imported)
+from incidents.api import ChannelViewSet, IncidentStats, IncidentViewSet, NotificationViewSet
 from opsportal import monitor, views
 from opsportal.dashboard import DashboardStats
 from opsportal.metrics import Metrics
@@ -19,6 +20,9 @@ router = DefaultRouter()
 router.include_root_view = False
 router.register("servers", ServerViewSet, basename="server")
 router.register("credentials", CredentialViewSet, basename="credential")
+router.register("incidents", IncidentViewSet, basename="incident")
+router.register("notification-channels", ChannelViewSet, basename="notification-channel")
+router.register("notifications", NotificationViewSet, basename="notification")
 router.register("environments", EnvironmentViewSet, basename="environment")
 
 api: list[URLPattern | URLResolver] = [
@@ -28,6 +32,7 @@ api: list[URLPattern | URLResolver] = [
     path("events/", include("events.urls")),
     path("events/processes/", monitor.Processes.as_view(), name="processes"),
     path("dashboard/stats/", DashboardStats.as_view(), name="dashboard-stats"),
+    path("incidents/stats/", IncidentStats.as_view(), name="incident-stats"),
     path("schema/", SpectacularAPIView.as_view(), name="schema"),
     path("docs/", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
     path("", include(router.urls)),

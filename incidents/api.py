@@ -1,0 +1,201 @@
+"""`/api/v1/incidents/`, `/api/v1/notification-channels/` and `/api/v1/notifications/`."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from django.db import transaction
+from django.db.models import Q, QuerySet
+from django.utils import timezone
+from django.utils.decorators import method_decorator
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
+from rest_framework import serializers, status, viewsets
+from rest_framework.decorators import action
+from rest_framework.exceptions import PermissionDenied
+from rest_framework.permissions import IsAuthenticated
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from events.api import EventCursorMixin, deduplicate
+from incidents import deliveries, services
+from incidents.filters import IncidentFilter, NotificationFilter
+from incidents.models import Incident, Notification, NotificationChannel
+from incidents.serializers import (
+    AssignSerializer,
+    ChannelSerializer,
+    CommentSerializer,
+    EntrySerializer,
+    FiguresSerializer,
+    IncidentSerializer,
+    NotificationSerializer,
+    TransitionSerializer,
+)
+from incidents.stats import stats
+from incidents.timeline import timeline
+from servers.api import InventoryViewSet
+from servers.serializers import NothingSerializer
+
+
+class IncidentViewSet(InventoryViewSet):
+    """What is wrong, and what is done about it."""
+
+    queryset = Incident.objects.select_related("reporter", "assignee").prefetch_related(
+        "affected__server"
+    )
+    serializer_class = IncidentSerializer
+    filterset_class = IncidentFilter
+    action_permissions = {
+        # Which transition needs which right is asked for with the incident.
+        "transition": "incidents.view_incident",
+        "assign": "incidents.assign_incident",
+        "comment": "incidents.comment_incident",
+        "timeline": "incidents.view_incident",
+    }
+
+    @extend_schema(
+        request=TransitionSerializer,
+        responses={
+            200: IncidentSerializer,
+            409: OpenApiResponse(description="Not from here; `allowed` is where it can go."),
+        },
+    )
+    @action(detail=True, methods=["post"])
+    def transition(self, request: Request, **kwargs: Any) -> Response:
+        """Brings it to another status."""
+        incident = self.get_object()
+        body = TransitionSerializer(data=request.data)
+        body.is_valid(raise_exception=True)
+        try:
+            services.transition_to(
+                incident,
+                body.validated_data["to"],
+                request.user,
+                body.validated_data.get("comment", ""),
+            )
+        except services.TransitionRefused as error:
+            content = {"detail": str(error), "allowed": error.allowed}
+            return Response(content, status=status.HTTP_409_CONFLICT)
+        except services.NotPermitted:
+            raise PermissionDenied from None
+        return Response(self.get_serializer(incident).data)
+
+    @extend_schema(request=AssignSerializer, responses=IncidentSerializer)
+    @action(detail=True, methods=["post"])
+    def assign(self, request: Request, **kwargs: Any) -> Response:
+        """Gives it to a user, or to nobody."""
+        incident = self.get_object()
+        body = AssignSerializer(data=request.data)
+        body.is_valid(raise_exception=True)
+        services.assign(incident, body.validated_data["assignee"])
+        return Response(self.get_serializer(incident).data)
+
+    @extend_schema(request=CommentSerializer, responses={201: EntrySerializer})
+    @action(detail=True, methods=["post"])
+    def comment(self, request: Request, **kwargs: Any) -> Response:
+        """Adds to its timeline what you say, in Markdown."""
+        incident = self.get_object()
+        body = CommentSerializer(data=request.data)
+        body.is_valid(raise_exception=True)
+        said = services.comment(incident, request.user, body.validated_data["text"])
+        told = (each for each in timeline(incident, request.user)[::-1])
+        entry = next(each for each in told if each["data"].get("comment") == said.pk)
+        return Response(entry, status=status.HTTP_201_CREATED)
+
+    @extend_schema(responses=EntrySerializer(many=True))
+    @action(detail=True, filterset_class=None)
+    def timeline(self, request: Request, **kwargs: Any) -> Response:
+        """All that happened to it, the oldest first."""
+        page = self.paginate_queryset(timeline(self.get_object(), request.user))
+        return self.get_paginated_response(page)
+
+
+class Period(serializers.Serializer):
+    days = serializers.IntegerField(min_value=1, max_value=366, default=30)
+
+
+@method_decorator(transaction.non_atomic_requests, name="dispatch")
+class IncidentStats(EventCursorMixin, APIView):
+    """`/api/v1/incidents/stats/`."""
+
+    queryset = Incident.objects.all()  # whose `view` permission is asked for
+
+    @extend_schema(
+        description="Incidents in figures, kept for a second.",
+        parameters=[OpenApiParameter("days", int, description="The period, 30 by default.")],
+        responses=FiguresSerializer,
+    )
+    @deduplicate(ttl=1)
+    def get(self, request: Request) -> Response:
+        period = Period(data=request.query_params)
+        period.is_valid(raise_exception=True)
+        return Response(stats(timedelta(days=period.validated_data["days"])))
+
+
+class ChannelViewSet(InventoryViewSet):
+    """Where notifications are sent to."""
+
+    queryset = NotificationChannel.objects.defer("url", "secret").prefetch_related("environments")
+    serializer_class = ChannelSerializer
+    action_permissions = {"test": "incidents.test_notificationchannel"}
+
+    def create(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """A new secret for a webhook is told here, and never again."""
+        response = super().create(request, *args, **kwargs)
+        if (
+            response.data["kind"] == NotificationChannel.Kind.WEBHOOK
+            and "secret" not in request.data
+        ):
+            response.data["secret"] = NotificationChannel.objects.get(pk=response.data["id"]).secret
+        return response
+
+    @extend_schema(request=None, responses={202: NotificationSerializer})
+    @action(detail=True, methods=["post"])
+    def test(self, request: Request, **kwargs: Any) -> Response:
+        """Sends a test, as all notifications are sent; its end arrives as an event."""
+        channel = self.get_object()
+        NothingSerializer(data=request.data).is_valid(raise_exception=True)
+        notification = deliveries.test(channel.pk, channel.name)
+        content = NotificationSerializer(notification).data
+        return Response(content, status=status.HTTP_202_ACCEPTED)
+
+
+class NotificationViewSet(EventCursorMixin, viewsets.ReadOnlyModelViewSet):
+    """What was sent: all of it for those who may view notifications, else what was sent to you."""
+
+    queryset = Notification.objects.all()
+    serializer_class = NotificationSerializer
+    filterset_class = NotificationFilter
+    lookup_value_regex = "[0-9]+"
+    permission_classes = (IsAuthenticated,)
+
+    def get_queryset(self) -> QuerySet[Notification]:
+        user = self.request.user
+        own = Q(user=user)
+        sees_all = user.has_perm("incidents.view_notification")
+        return super().get_queryset().filter(own | Q(user=None) if sees_all else own)
+
+    @extend_schema(request=None, responses=NotificationSerializer)
+    @action(detail=True, methods=["post"])
+    def read(self, request: Request, **kwargs: Any) -> Response:
+        """Marks one of yours as read."""
+        NothingSerializer(data=request.data).is_valid(raise_exception=True)
+        notification = self.get_object()
+        if notification.user_id != request.user.pk:
+            raise PermissionDenied
+        _mark_read(Notification.objects.filter(pk=notification.pk))
+        notification.refresh_from_db()
+        return Response(self.get_serializer(notification).data)
+
+    @extend_schema(request=None, responses={204: None})
+    @action(detail=False, methods=["post"], url_path="read-all", filterset_class=None)
+    def read_all(self, request: Request) -> Response:
+        """Marks all of yours as read."""
+        NothingSerializer(data=request.data).is_valid(raise_exception=True)
+        _mark_read(Notification.objects.filter(user=request.user.pk))
+        return Response(status=status.HTTP_204_NO_CONTENT)
+
+
+def _mark_read(rows: QuerySet[Notification]) -> None:
+    rows.filter(read_at=None).update(read_at=timezone.now())

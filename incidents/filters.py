@@ -1,0 +1,45 @@
+"""How incidents and notifications are picked from their lists."""
+
+from __future__ import annotations
+
+import django_filters
+from django.db.models import Q, QuerySet
+
+from incidents.models import Incident, Notification
+from servers.filters import StableOrdering
+
+
+class IncidentFilter(django_filters.FilterSet):
+    status = django_filters.MultipleChoiceFilter(choices=Incident.Status.choices)
+    severity = django_filters.MultipleChoiceFilter(choices=Incident.Severity.choices)
+    assignee = django_filters.CharFilter(field_name="assignee__username")
+    server = django_filters.CharFilter(method="by_server")
+    search = django_filters.CharFilter(method="by_text")
+    ordering = StableOrdering(fields=["created_at", "updated_at", "title", "status"])
+
+    class Meta:
+        model = Incident
+        fields = ["status", "severity", "assignee", "server", "search"]
+
+    def by_server(self, rows: QuerySet[Incident], name: str, text: str) -> QuerySet[Incident]:
+        named = Q(affected__server__name=text) | Q(affected__server=None, affected__name=text)
+        return rows.filter(pk__in=Incident.objects.filter(named).values("pk"))
+
+    def by_text(self, rows: QuerySet[Incident], name: str, text: str) -> QuerySet[Incident]:
+        return rows.filter(Q(title__icontains=text) | Q(description__icontains=text))
+
+
+class NotificationFilter(django_filters.FilterSet):
+    state = django_filters.ChoiceFilter(choices=Notification.State.choices)
+    channel = django_filters.CharFilter(field_name="channel_name")
+    incident = django_filters.NumberFilter(field_name="incident")
+    mine = django_filters.BooleanFilter(method="by_user")
+    unread = django_filters.BooleanFilter(field_name="read_at", lookup_expr="isnull")
+
+    class Meta:
+        model = Notification
+        fields = ["state", "channel", "incident", "mine", "unread"]
+
+    def by_user(self, rows: QuerySet[Notification], name: str, own: bool) -> QuerySet[Notification]:
+        user = self.request.user
+        return rows.filter(user=user) if own else rows.exclude(user=user)

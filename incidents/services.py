@@ -1,0 +1,159 @@
+"""Every rule about incidents: API, pages, admin and the portal itself come through here."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any, Final
+
+from django.db import transaction
+from django_fsm import can_proceed
+
+from events.api import emit, subject_of
+from incidents import markdown
+from incidents.event_map import IncidentEvent
+from incidents.models import AffectedServer, Comment, Incident
+from servers.models import Server
+
+Status = Incident.Status
+
+# The transition that leads to each status.
+TRANSITIONS: Final = {
+    Status.ACKNOWLEDGED: "acknowledge",
+    Status.RESOLVED: "resolve",
+    Status.CLOSED: "close",
+    Status.OPEN: "reopen",
+}
+
+
+class TransitionRefused(Exception):
+    """From its present status the incident cannot go there. `allowed` is where it can."""
+
+    def __init__(self, incident: Incident, to: str, allowed: list[str]) -> None:
+        super().__init__(f"An incident that is {incident.status} cannot become {to}.")
+        self.allowed = allowed
+
+
+class NotPermitted(Exception):
+    """The user has no right to this transition."""
+
+
+def create(incident: Incident, servers: Iterable[Server] = ()) -> None:
+    """Writes a new incident, with the servers it affects."""
+    with transaction.atomic():
+        incident.save()
+        rows = [AffectedServer(incident=incident, server=s, name=s.name) for s in servers]
+        AffectedServer.objects.bulk_create(rows)
+
+
+def edit(
+    incident: Incident, values: Mapping[str, Any], servers: Collection[Server] | None = None
+) -> None:
+    """Sets these fields of an incident whose row is locked, and what it affects if given."""
+    changed = [name for name, value in values.items() if getattr(incident, name) != value]
+    for name in changed:
+        setattr(incident, name, values[name])
+    save(incident, changed, servers)
+
+
+def save(
+    incident: Incident, changed: Collection[str], servers: Collection[Server] | None = None
+) -> None:
+    """Writes these fields, which hold new values, and no others."""
+    with transaction.atomic():
+        if changed:
+            incident.save(update_fields={*changed, "updated_at"})
+        if servers is not None:
+            _set_servers(incident, servers)
+
+
+def _set_servers(incident: Incident, servers: Collection[Server]) -> None:
+    """Those of servers that are gone stay: nobody can choose them again."""
+    old = {row.server_id: row for row in incident.affected.exclude(server=None)}
+    new = {server.pk: server for server in servers}
+    gone = [row for key, row in old.items() if key not in new]
+    come = [server for key, server in new.items() if key not in old]
+    if not gone and not come:
+        return
+    before = affected_names(incident)
+    incident.affected.filter(pk__in=[row.pk for row in gone]).delete()
+    AffectedServer.objects.bulk_create(
+        AffectedServer(incident=incident, server=server, name=server.name) for server in come
+    )
+    changes = {"servers": {"old": before, "new": affected_names(incident)}}
+    _emit_updated(incident, changes)
+
+
+def affected_names(incident: Incident) -> list[str]:
+    rows = incident.affected.select_related("server").defer("server__credential")
+    return sorted(row.server.name if row.server else row.name for row in rows)
+
+
+def _emit_updated(incident: Incident, changes: dict[str, Any]) -> None:
+    assignee = incident.assignee.username if incident.assignee else None
+    data = {
+        "id": incident.pk,
+        "title": incident.title,
+        "severity": incident.severity,
+        "status": incident.status,
+        "assignee": assignee,
+        "changes": changes,
+    }
+    emit(IncidentEvent.UPDATED, data, subject=subject_of(incident))
+
+
+def allowed_for(incident: Incident, user: Any) -> list[str]:
+    """The statuses that this user may bring the incident to now; of nobody, the portal itself."""
+    transitions = (
+        incident.get_available_status_transitions()  # type: ignore[attr-defined]
+        if user is None
+        else incident.get_available_user_status_transitions(user)  # type: ignore[attr-defined]
+    )
+    found = {str(each.target) for each in transitions}
+    return [status for status in Status.values if status in found]
+
+
+def transition_to(incident: Incident, to: str, user: Any, comment: str = "") -> None:
+    """Brings an incident to another status, on behalf of a user, or of the portal (None).
+
+    Of two who do it at once, the second finds it done. Raises TransitionRefused where its status
+    does not lead there, NotPermitted where only the user's right is missing.
+    """
+    with transaction.atomic():
+        row = Incident.objects.select_for_update().get(pk=incident.pk)
+        method = getattr(row, TRANSITIONS[Status(to)])
+        if not can_proceed(method):
+            raise TransitionRefused(row, to, allowed_for(row, user))
+        if user is not None and to not in allowed_for(row, user):
+            raise NotPermitted
+        method()
+        row.status_comment = comment
+        row.save()
+    incident.refresh_from_db()
+
+
+def assign(incident: Incident, assignee: Any) -> None:
+    """Gives it to a user, or to nobody (None)."""
+    with transaction.atomic():
+        row = Incident.objects.select_for_update().get(pk=incident.pk)
+        edit(row, {"assignee": assignee})
+    incident.refresh_from_db()
+
+
+def comment(incident: Incident, author: Any, text: str) -> Comment:
+    """Adds what a user says, in Markdown; of nobody (None), it is a note of the portal."""
+    name = author.get_username() if author else ""
+    with transaction.atomic():
+        said = Comment.objects.create(incident=incident, author=author, author_name=name, text=text)
+        emit(IncidentEvent.COMMENTED, comment_data(said), subject=subject_of(incident))
+    return said
+
+
+def comment_data(said: Comment) -> dict[str, Any]:
+    """A comment as events and the timeline tell it."""
+    return {
+        "id": said.incident_id,
+        "comment": said.pk,
+        "author": said.author_name or None,
+        "text": said.text,
+        "html": markdown.render(said.text),
+    }
