@@ -6,7 +6,8 @@ from datetime import timedelta
 from typing import Any
 
 from django.db import transaction
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
+from django.http import Http404
 from django.utils import timezone
 from django.utils.decorators import method_decorator
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
@@ -35,15 +36,13 @@ from incidents.serializers import (
 from incidents.stats import stats
 from incidents.timeline import timeline
 from servers.api import InventoryViewSet
-from servers.serializers import NothingSerializer
+from servers.serializers import NothingSerializer, told_by_field
 
 
 class IncidentViewSet(InventoryViewSet):
     """What is wrong, and what is done about it."""
 
-    queryset = Incident.objects.select_related("reporter", "assignee").prefetch_related(
-        "affected__server"
-    )
+    queryset = Incident.objects.select_related("reporter", "assignee").prefetch_related("affected")
     serializer_class = IncidentSerializer
     filterset_class = IncidentFilter
     action_permissions = {
@@ -53,6 +52,12 @@ class IncidentViewSet(InventoryViewSet):
         "comment": "incidents.comment_incident",
         "timeline": "incidents.view_incident",
     }
+
+    def handle_exception(self, exc: Exception) -> Response:
+        """Between its being found and its being locked, somebody may delete it."""
+        return super().handle_exception(
+            Http404() if isinstance(exc, Incident.DoesNotExist) else exc
+        )
 
     @extend_schema(
         request=TransitionSerializer,
@@ -88,7 +93,8 @@ class IncidentViewSet(InventoryViewSet):
         incident = self.get_object()
         body = AssignSerializer(data=request.data)
         body.is_valid(raise_exception=True)
-        services.assign(incident, body.validated_data["assignee"])
+        with told_by_field():
+            services.assign(incident, body.validated_data["assignee"])
         return Response(self.get_serializer(incident).data)
 
     @extend_schema(request=CommentSerializer, responses={201: EntrySerializer})
@@ -140,16 +146,6 @@ class ChannelViewSet(InventoryViewSet):
     serializer_class = ChannelSerializer
     action_permissions = {"test": "incidents.test_notificationchannel"}
 
-    def create(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        """A new secret for a webhook is told here, and never again."""
-        response = super().create(request, *args, **kwargs)
-        if (
-            response.data["kind"] == NotificationChannel.Kind.WEBHOOK
-            and "secret" not in request.data
-        ):
-            response.data["secret"] = NotificationChannel.objects.get(pk=response.data["id"]).secret
-        return response
-
     @extend_schema(request=None, responses={202: NotificationSerializer})
     @action(detail=True, methods=["post"])
     def test(self, request: Request, **kwargs: Any) -> Response:
@@ -171,10 +167,7 @@ class NotificationViewSet(EventCursorMixin, viewsets.ReadOnlyModelViewSet):
     permission_classes = (IsAuthenticated,)
 
     def get_queryset(self) -> QuerySet[Notification]:
-        user = self.request.user
-        own = Q(user=user)
-        sees_all = user.has_perm("incidents.view_notification")
-        return super().get_queryset().filter(own | Q(user=None) if sees_all else own)
+        return Notification.objects.visible_to(self.request.user)
 
     @extend_schema(request=None, responses=NotificationSerializer)
     @action(detail=True, methods=["post"])

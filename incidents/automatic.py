@@ -5,32 +5,32 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from django.db import transaction
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from incidents import services
 from incidents.models import AutomaticIncidents, Incident, Watch
 from incidents.models.incident import UNRESOLVED
-from servers.models import Server
+from servers.models import Server, StatusPeriod
 
 Status = Incident.Status
 
 
 def note_check(server_id: int, failed: bool, message: str, at: datetime) -> None:
-    """Counts one check's result; opens an incident, or adds to the one that there is.
+    """Counts the result of a check that ended then; opens an incident, or adds to the one there is.
 
     Call it in a transaction, with the results of a server in their order. In maintenance nothing
     is counted.
     """
     server = Server.objects.select_for_update().defer("credential").filter(pk=server_id).first()
+    if server is None or _was_in_maintenance(server, at):
+        return
     rules = AutomaticIncidents.load()
-    if server is None or not rules.enabled or server.in_maintenance:
+    if not failed or not rules.enabled:
+        forget_failures(server_id)
         return
     watch, _ = Watch.objects.get_or_create(server=server)
-    if not failed:
-        watch.failures, watch.well_since = 0, watch.well_since or at
-        watch.save()
-        return
-    watch.failures, watch.well_since = watch.failures + 1, None
+    watch.failures += 1
     watch.save()
     incident = current_incident(server)
     if incident is not None:
@@ -39,16 +39,31 @@ def note_check(server_id: int, failed: bool, message: str, at: datetime) -> None
         _open(server, rules, watch.failures, message)
 
 
+def forget_failures(server_id: int) -> None:
+    """The next one is the first in a row."""
+    Watch.objects.filter(server=server_id).update(failures=0)
+
+
 def current_incident(server: Server) -> Incident | None:
-    """The unresolved incident that the portal opened for this server."""
-    return Incident.objects.filter(watched=server, status__in=UNRESOLVED).first()
+    """The unresolved incident that the portal opened for this server, with its row locked."""
+    rows = Incident.objects.select_for_update()
+    return rows.filter(watched=server, status__in=UNRESOLVED).first()
+
+
+def _was_in_maintenance(server: Server, at: datetime) -> bool:
+    """Then, not now: what happened may be looked at late."""
+    begun, ended = Q(started_at__lte=at), Q(ended_at__lte=at)
+    periods = server.periods.filter(begun, state=StatusPeriod.State.MAINTENANCE)
+    return periods.exclude(ended).exists()
 
 
 def _open(server: Server, rules: AutomaticIncidents, failures: int, message: str) -> None:
+    times = "A check" if failures == 1 else f"{failures} checks in a row"
     incident = Incident(
         title=f"{server.name} fails its checks",
-        description=f"{failures} checks in a row failed. The last one said: {message}",
+        description=f"{times} failed. The last one said: {message}",
         severity=rules.severity,
+        automatic=True,
         watched=server,
     )
     services.create(incident, [server])
@@ -57,13 +72,25 @@ def _open(server: Server, rules: AutomaticIncidents, failures: int, message: str
 def resolve_recovered() -> int:
     """Resolves the incidents of servers that have been well for long enough; returns how many.
 
-    One that somebody took over – acknowledged, or was given – is theirs to resolve.
+    One that somebody took over – acknowledged, was given, or opened again – is theirs to resolve.
     """
     rules = AutomaticIncidents.load()
+    if not rules.enabled:
+        return 0
     since = timezone.now() - timedelta(seconds=rules.recovery)
-    well = Watch.objects.filter(well_since__lte=since).values("server")
-    ours = Incident.objects.filter(status=Status.OPEN, assignee=None, watched__in=well)
+    ours = _left_alone().filter(watched__in=_well(since).values("server"))
     return sum(_resolve(incident, since) for incident in ours)
+
+
+def _left_alone() -> QuerySet[Incident]:
+    rows = Incident.objects.filter(status=Status.OPEN, assignee=None, reopened_at=None)
+    return rows.exclude(watched=None)
+
+
+def _well(since: datetime) -> QuerySet[StatusPeriod]:
+    """Maintenance ends such a period, and with its end another one begins."""
+    state = StatusPeriod.State.SUCCESS
+    return StatusPeriod.objects.filter(state=state, ended_at=None, started_at__lte=since)
 
 
 def _resolve(incident: Incident, since: datetime) -> bool:
@@ -71,9 +98,8 @@ def _resolve(incident: Incident, since: datetime) -> bool:
     with transaction.atomic():
         servers = Server.objects.select_for_update().defer("credential")
         server = servers.filter(pk=incident.watched_id or 0).first()
-        free = Incident.objects.filter(pk=incident.pk, status=Status.OPEN, assignee=None)
-        well = Watch.objects.filter(server=server, well_since__lte=since)
-        if server is None or not free.select_for_update().exists() or not well.exists():
+        free = _left_alone().filter(pk=incident.pk).select_for_update()
+        if server is None or not free.first() or not _well(since).filter(server=server).exists():
             return False
         text = f"{server.name} is well again, and nobody took this over."
         services.transition_to(incident, Status.RESOLVED, None, text)

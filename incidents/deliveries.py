@@ -10,16 +10,16 @@ from __future__ import annotations
 
 import logging
 import random
+import traceback
 import uuid
 from datetime import datetime, timedelta
-from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from django.db import transaction
-from django.db.models import F
+from django.db.models import F, QuerySet
 from django.utils import timezone
 
-from events.api import emit, subject_of
+from events.api import emit, format_timestamp, subject_of
 from incidents import senders
 from incidents.event_map import NotificationEvent
 from incidents.models import Notification
@@ -34,19 +34,26 @@ LONGEST_DELAY: Final = 3600  # seconds
 PATIENCE: Final = timedelta(days=1)  # after which it has failed
 CLAIM: Final = timedelta(seconds=90)  # for which one sender has it to itself
 BATCH: Final = 200
+INTERVAL: Final = 5.0  # seconds between two looks at what is due
+TEST: Final = "test"  # the event type of what tests a channel
 
 
 def queue(notification: Notification) -> None:
     """Writes it down, to be sent once this transaction is committed."""
     notification.save()
-    transaction.on_commit(partial(_hand_over, notification.pk), robust=True)
+    _hand_over_on_commit(notification.pk)
 
 
-def _hand_over(pk: int) -> None:
+def _hand_over_on_commit(pk: int) -> None:
+    # No partial: Django would ask it for its name if it failed, and fail itself.
+    transaction.on_commit(lambda: _hand_over(pk), robust=True)
+
+
+def _hand_over(pk: int, **options: Any) -> None:
     """Raises what the broker's client does: then the beat finds it."""
     from incidents.tasks import deliver
 
-    deliver.apply_async((pk,), retry=False)
+    deliver.apply_async((pk,), retry=False, **options)
 
 
 def ring(notification: Notification) -> None:
@@ -59,13 +66,16 @@ def ring(notification: Notification) -> None:
 
 
 def hand_over_due() -> int:
-    """Gives to workers what is due and perhaps nobody's; returns how many."""
+    """Gives to workers what is due and perhaps nobody's; returns how many.
+
+    Each only until the next look: while all workers are busy, these must not pile up.
+    """
     due = Notification.objects.filter(
         state__in=(State.QUEUED, State.SENDING), next_attempt_at__lte=timezone.now()
     ).order_by("next_attempt_at")
     keys = list(due.values_list("pk", flat=True)[:BATCH])
     for key in keys:
-        _hand_over(key)
+        _hand_over(key, expires=INTERVAL)
     return len(keys)
 
 
@@ -79,8 +89,11 @@ def deliver(pk: int) -> bool:
         .defer("channel__url", "channel__secret")
         .get(pk=pk)
     )
-    error = _send(notification)
-    return _record(pk, claim, error)
+    try:
+        _send(notification)
+    except senders.SendError as error:
+        return _record(pk, claim, str(error), final=isinstance(error, Undeliverable))
+    return _record(pk, claim)
 
 
 def _claim(pk: int, until: datetime) -> bool:
@@ -92,22 +105,37 @@ def _claim(pk: int, until: datetime) -> bool:
     return bool(due.update(**values))
 
 
-def _send(notification: Notification) -> str:
-    """What went wrong, in words that hold no secret; empty if it was accepted."""
-    if notification.channel is None:
-        return "The channel is gone."
+class Undeliverable(senders.SendError):
+    """Another attempt would not change it."""
+
+
+def _send(notification: Notification) -> None:
+    """Raises SendError, in words that hold no secret."""
+    channel = notification.channel
+    if channel is None:
+        raise Undeliverable("The channel is gone.")
+    if not channel.enabled and notification.event_type != TEST:
+        raise Undeliverable("The channel is disabled.")
     try:
-        senders.send(notification.channel, notification)
-    except (senders.SendError, DecryptionError) as error:
-        return str(error)
+        senders.send(channel, notification)
+    except DecryptionError as error:
+        raise senders.SendError(f"The channel {channel.name} cannot be used: {error}.") from None
+    except senders.SendError:
+        raise
     # What a service's client raises is not known, and it must not hold up the others.
     except Exception as error:
-        logger.exception("The notification %s could not be sent", notification.key)
-        return f"{type(error).__name__} while it was sent."
-    return ""
+        _report(notification, error)
+        raise senders.SendError(f"{type(error).__name__} while it was sent.") from None
 
 
-def _record(pk: int, claim: datetime, error: str) -> bool:
+def _report(notification: Notification, error: Exception) -> None:
+    """Where it was raised, but not its words: they may repeat the URL."""
+    kind, lines = type(error).__name__, "".join(traceback.format_tb(error.__traceback__))
+    logger.error("The notification %s could not be sent: %s\n%s", notification.key, kind, lines)
+
+
+def _record(pk: int, claim: datetime, error: str = "", *, final: bool = False) -> bool:
+    """Returns whether it was accepted, and this is known."""
     with transaction.atomic():
         rows = Notification.objects.select_for_update(of=("self",))
         row = rows.filter(pk=pk, state=State.SENDING, next_attempt_at=claim).first()
@@ -117,7 +145,7 @@ def _record(pk: int, claim: datetime, error: str) -> bool:
         row.last_error = error
         if not error:
             row.state, row.sent_at, row.next_attempt_at = State.SENT, now, None
-        elif row.channel_id is None or now - row.created_at > PATIENCE:
+        elif final or now - row.created_at > PATIENCE:
             row.state, row.next_attempt_at = State.FAILED, None
         else:
             row.state, row.next_attempt_at = State.QUEUED, now + backoff(row.attempts)
@@ -147,6 +175,19 @@ def _tell(row: Notification) -> None:
     emit(event, data, users=[row.user] if row.user_id else [], subject=subject)
 
 
+def send_again(failed: QuerySet[Notification]) -> int:
+    """Queues those that failed, and whose channel is still there, for another day; returns how
+    many. Their key stays: a receiver that had accepted one after all can tell."""
+    count = 0
+    for pk in failed.filter(state=State.FAILED, channel__isnull=False).values_list("pk", flat=True):
+        now = timezone.now()
+        values = {"state": State.QUEUED, "next_attempt_at": now, "created_at": now, "attempts": 0}
+        if Notification.objects.filter(pk=pk, state=State.FAILED).update(**values):
+            _hand_over_on_commit(pk)
+            count += 1
+    return count
+
+
 def test(channel_id: int, channel_name: str) -> Notification:
     """A notification that tests a channel, sent as all others are."""
     key = uuid.uuid4()
@@ -154,10 +195,14 @@ def test(channel_id: int, channel_name: str) -> Notification:
         key=key,
         channel_id=channel_id,
         channel_name=channel_name,
-        event_type="test",
+        event_type=TEST,
         title="Test from OpsPortal",
         body=f"The channel “{channel_name}” works.",
-        payload={"type": "test", "data": {"channel": channel_name}},
+        payload={
+            "type": TEST,
+            "timestamp": format_timestamp(timezone.now()),
+            "data": {"channel": channel_name},
+        },
     )
     queue(notification)
     return notification

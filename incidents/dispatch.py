@@ -13,7 +13,10 @@ from incidents.models.incident import Severity
 
 
 def dispatch(event: dict[str, Any]) -> None:
-    """Writes a notification for each, in the caller's transaction; they are sent after it."""
+    """Writes a notification for each, in the caller's transaction; they are sent after it.
+
+    An event that comes again, as after a cursor that was moved back, is told to nobody twice.
+    """
     incident = Incident.objects.filter(pk=event["data"]["id"]).first()
     if incident is None:
         return
@@ -26,10 +29,15 @@ def dispatch(event: dict[str, Any]) -> None:
         "body": body,
         "payload": {"type": event["type"], "timestamp": event["timestamp"], "data": event["data"]},
     }
+    written = Notification.objects.filter(position=event["id"])
+    channels = set(written.values_list("channel", flat=True))
+    users = set(written.values_list("user", flat=True))
     for channel in channels_for(event["type"], incident):
-        deliveries.queue(Notification(channel=channel, channel_name=channel.name, **common))
+        if channel.pk not in channels:
+            deliveries.queue(Notification(channel=channel, channel_name=channel.name, **common))
     for user in addressed(event, incident):
-        deliveries.ring(Notification(user=user, **common))
+        if user.pk not in users:
+            deliveries.ring(Notification(user=user, **common))
 
 
 def channels_for(event_type: str, incident: Incident) -> Iterable[NotificationChannel]:
@@ -47,7 +55,7 @@ def channels_for(event_type: str, incident: Incident) -> Iterable[NotificationCh
 def addressed(event: dict[str, Any], incident: Incident) -> list[Any]:
     """Whoever has it or reported it, and may see it; not who did it themselves."""
     actor = event["actor"]["id"] if event["actor"] else None
-    involved = {user for user in (incident.assignee, incident.reporter) if user is not None}
+    involved = dict.fromkeys(filter(None, (incident.assignee, incident.reporter)))
     return [u for u in involved if u.pk != actor and u.has_perm("incidents.view_incident")]
 
 

@@ -10,8 +10,11 @@ from servers.filters import StableOrdering
 
 
 class IncidentFilter(django_filters.FilterSet):
-    status = django_filters.MultipleChoiceFilter(choices=Incident.Status.choices)
-    severity = django_filters.MultipleChoiceFilter(choices=Incident.Severity.choices)
+    # Not distinct, as by default: such rows cannot be locked, and none comes twice.
+    status = django_filters.MultipleChoiceFilter(choices=Incident.Status.choices, distinct=False)
+    severity = django_filters.MultipleChoiceFilter(
+        choices=Incident.Severity.choices, distinct=False
+    )
     assignee = django_filters.CharFilter(field_name="assignee__username")
     server = django_filters.CharFilter(method="by_server")
     search = django_filters.CharFilter(method="by_text")

@@ -5,36 +5,34 @@ Errors are for operators and hold neither URLs nor secrets.
 
 from __future__ import annotations
 
-import base64
 import json
-import logging
-import secrets
+import os
+import re
+import subprocess
+import sys
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import unquote_plus, urlsplit
 
-import apprise
-import httpx
-from django.core.exceptions import ValidationError
-from standardwebhooks import Webhook
+from django.conf import settings
 
-from incidents import addresses
+from incidents import webhooks
+from incidents.addresses import refusal
 from incidents.models import Notification, NotificationChannel
 
-TIMEOUT: Final = 10.0  # seconds for a webhook's answer
-SECRET_PREFIX: Final = "whsec_"
-# Those of Apprise's services that call any address, or this machine itself.
-REFUSED_SCHEMAS: Final = frozenset(
-    {
-        *("json", "jsons", "xml", "xmls", "form", "forms", "apprise", "apprises"),
-        *("dbus", "kde", "qt", "glib", "gnome", "macosx", "windows", "syslog", "rsyslog"),
-    }
-)
+APPRISE_TIMEOUT: Final = 30  # seconds, its start included
+# Of this process's environment: not its secrets, and no proxy, which would lead past the rules.
+INHERITED: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR")
+MAIL: Final = frozenset({"mailto", "mailtos"})  # in whose URLs the host is one, and no token
+SEPARATORS: Final = re.compile(r"[/?&=:@,;#\s]+")
 
 
 class SendError(Exception):
     """It was not accepted; the text says why."""
+
+
+class UnknownService(Exception):
+    """A URL that Apprise does not know, or that is not offered; the text does not repeat it."""
 
 
 def send(channel: NotificationChannel, notification: Notification) -> None:
@@ -46,92 +44,68 @@ def send(channel: NotificationChannel, notification: Notification) -> None:
     senders[channel.kind](channel, notification)
 
 
-# Apprise
+def _send_webhook(channel: NotificationChannel, notification: Notification) -> None:
+    allowed = settings.NOTIFICATIONS_ALLOWED_NETWORKS
+    key = str(notification.key)
+    try:
+        webhooks.send(channel.url, channel.secret, key, notification.payload, allowed)
+    except webhooks.NotAccepted as error:
+        raise SendError(str(error)) from None
 
 
-def service(url: str) -> Any:
-    """Apprise's, for this URL. Raises ValidationError, which does not repeat the URL."""
-    asset = apprise.AppriseAsset(storage_mode=apprise.PersistentStoreMode.MEMORY)
-    found = apprise.Apprise.instantiate(url, asset=asset, suppress_exceptions=True)
-    if found is None:
-        raise ValidationError({"url": "Apprise does not know such a URL."})
-    if urlsplit(url).scheme.lower() in REFUSED_SCHEMAS:
-        raise ValidationError({"url": "This service is not offered. For JSON, use a webhook."})
-    return found
+def check_service(url: str) -> None:
+    """Raises UnknownService, and SendError if Apprise itself fails."""
+    told = _run_apprise(url)
+    if not told["known"]:
+        raise UnknownService(told["error"])
 
 
 def _send_by_apprise(channel: NotificationChannel, notification: Notification) -> None:
-    try:
-        found = service(channel.url)
-    except ValidationError as error:
-        raise SendError(error.messages[0]) from None
-    for host in {getattr(found, "smtp_host", ""), getattr(found, "host", "")} - {"", None}:
-        _permit(host, getattr(found, "port", None) or 0)
-    with apprise.LogCapture(level=logging.WARNING, fmt="%(message)s") as log:  # type: ignore[no-untyped-call]
-        accepted = found.notify(title=notification.title, body=notification.body)
-        said = " ".join(log.getvalue().split())
-    if not accepted:
-        raise SendError(_without_secrets(channel, said) or "The service did not accept it.")
+    url = channel.url
+    told = _run_apprise(url, notification.title, notification.body)
+    if not told["known"]:
+        raise SendError(told["error"])
+    if told["accepted"]:
+        return
+    if told["refused"]:
+        raise SendError(f"It leads to {refusal(told['refused'])}")
+    raise SendError(_without_secrets(url, told["said"]) or "The service did not accept it.")
 
 
-def _without_secrets(channel: NotificationChannel, text: str) -> str:
-    """The service's words, unless they repeat a part of the URL beyond scheme and host."""
-    parts = urlsplit(channel.url)
-    known = [parts.username, parts.password, *parts.path.split("/"), parts.query]
-    if any(part and len(part) > 3 and part in text for part in known):
-        return "The service did not accept it; what it said holds a secret."
-    return text[:500]
-
-
-# Webhooks
-
-
-def new_secret() -> str:
-    """As the Standard Webhooks have it: 24 to 64 random bytes, in base64, after a prefix."""
-    return SECRET_PREFIX + base64.b64encode(secrets.token_bytes(32)).decode()
-
-
-def _send_webhook(channel: NotificationChannel, notification: Notification) -> None:
-    """https://www.standardwebhooks.com: id, timestamp and HMAC-SHA256 of both and the body."""
-    body = json.dumps(notification.payload)
-    now = datetime.now(UTC)
-    key = str(notification.key)
-    headers = {
-        "Content-Type": "application/json",
-        "User-Agent": "OpsPortal",
-        "webhook-id": key,
-        "webhook-timestamp": str(int(now.timestamp())),
-        "webhook-signature": Webhook(channel.secret).sign(key, now, body),
+def _run_apprise(url: str, title: str = "", body: str | None = None) -> dict[str, Any]:
+    """What came of it, as incidents.apprise_process tells it. Raises SendError."""
+    order = {
+        "url": url,
+        "title": title,
+        "body": body,
+        "allowed": settings.NOTIFICATIONS_ALLOWED_NETWORKS,
+        "seconds": APPRISE_TIMEOUT + 5,
     }
-    response = _post(channel.url, headers, body)
-    if not response.is_success:
-        raise SendError(f"The receiver answered {response.status_code}.")
-
-
-def _post(url: str, headers: dict[str, str], body: str) -> httpx.Response:
-    """To an address that was looked at, under the URL's own name; redirects are not followed."""
-    parts = httpx.URL(url)
-    port = parts.port or (443 if parts.scheme == "https" else 80)
-    address = _permit(parts.host, port)[0]
-    pinned = parts.copy_with(host=str(address))
-    headers = {**headers, "Host": parts.netloc.decode()}
     try:
-        with httpx.Client(timeout=TIMEOUT, trust_env=False, follow_redirects=False) as client:
-            extensions = {"sni_hostname": parts.host}
-            request = client.build_request(
-                "POST", pinned, headers=headers, content=body, extensions=extensions
-            )
-            response = client.send(request, stream=True)
-            response.close()  # what it says is nobody's business, and might have no end
-            return response
-    except httpx.TimeoutException:
-        raise SendError(f"The receiver did not answer within {TIMEOUT:g} s.") from None
-    except httpx.HTTPError as error:
-        raise SendError(f"The receiver could not be reached: {type(error).__name__}.") from None
+        done = subprocess.run(
+            [sys.executable, "-B", "-m", "incidents.apprise_process"],
+            input=json.dumps(order),
+            capture_output=True,
+            text=True,
+            timeout=APPRISE_TIMEOUT,
+            cwd=settings.BASE_DIR,
+            env={name: os.environ[name] for name in INHERITED if name in os.environ},
+        )
+        told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    except subprocess.TimeoutExpired:
+        raise SendError(f"The service did not answer within {APPRISE_TIMEOUT} s.") from None
+    except (ValueError, IndexError):
+        # What it printed may hold a part of the URL.
+        raise SendError(f"Apprise failed, with exit code {done.returncode}.") from None
+    return told
 
 
-def _permit(host: str, port: int) -> list[addresses.Address]:
-    try:
-        return addresses.permitted(host, port)
-    except addresses.AddressRefused as error:
-        raise SendError(str(error)) from None
+def _without_secrets(url: str, text: str) -> str:
+    """The service's words, unless they repeat a part of the URL beyond its scheme."""
+    scheme, _, rest = url.partition("://")
+    parts = {*SEPARATORS.split(rest), *SEPARATORS.split(unquote_plus(rest))}
+    if scheme in MAIL:
+        parts.discard(urlsplit(url).hostname or "")
+    if any(len(part) > 3 and part in text for part in parts):
+        return "The service did not accept it; what it said repeats a part of the channel's URL."
+    return text[:500]

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 from django.contrib.auth import get_user_model
 from rest_framework import serializers
+from rest_framework.exceptions import PermissionDenied
 
-from incidents import channels, services
+from incidents import channels, markdown, services
 from incidents.models import Incident, Notification, NotificationChannel
 from incidents.models.notification import validate_occasions
 from servers.models import Environment, Server
 from servers.serializers import NamedField, StrictMixin, told_by_field
-
-TEXT_LENGTH: Final = 20_000  # characters of a description or a comment
 
 
 class UserField(serializers.SlugRelatedField):
@@ -41,17 +40,16 @@ class AffectedField(serializers.ListField):
         return list(rows.values())
 
     def to_representation(self, data: Any) -> list[str]:
-        return sorted(row.server.name if row.server else row.name for row in data.all())
+        return sorted(map(str, data.all()))
 
 
 class IncidentSerializer(StrictMixin, serializers.ModelSerializer):
-    reporter = UserField(read_only=True)
+    reporter = UserField(read_only=True, allow_null=True)
     assignee = UserField(required=False, allow_null=True)
     servers = AffectedField(source="affected", required=False, max_length=500)
     description = serializers.CharField(
-        required=False, allow_blank=True, trim_whitespace=False, max_length=TEXT_LENGTH
+        required=False, allow_blank=True, trim_whitespace=False, max_length=markdown.LONGEST
     )
-    automatic = serializers.SerializerMethodField()
     time_to_acknowledge = serializers.SerializerMethodField()
     time_to_resolve = serializers.SerializerMethodField()
     allowed_transitions = serializers.SerializerMethodField()
@@ -72,47 +70,62 @@ class IncidentSerializer(StrictMixin, serializers.ModelSerializer):
             "acknowledged_at",
             "resolved_at",
             "closed_at",
+            "reopened_at",
             "updated_at",
             "time_to_acknowledge",
             "time_to_resolve",
             "allowed_transitions",
         )
-        read_only_fields = ("status", "acknowledged_at", "resolved_at", "closed_at")
-
-    def get_automatic(self, incident: Incident) -> bool:
-        return incident.watched_id is not None
+        read_only_fields = (
+            "status",
+            "automatic",
+            "acknowledged_at",
+            "resolved_at",
+            "closed_at",
+            "reopened_at",
+        )
 
     def get_time_to_acknowledge(self, incident: Incident) -> float | None:
-        """Seconds, from its opening."""
+        """Seconds, from its opening, or its reopening."""
         return _seconds(incident, incident.acknowledged_at)
 
     def get_time_to_resolve(self, incident: Incident) -> float | None:
-        """Seconds, from its opening."""
+        """Seconds, from its opening, or its reopening."""
         return _seconds(incident, incident.resolved_at)
 
     def get_allowed_transitions(self, incident: Incident) -> list[str]:
         """The statuses that you may bring it to now."""
         return services.allowed_for(incident, self.context["request"].user)
 
+    def validate_assignee(self, assignee: Any) -> Any:
+        """To assign is a right of its own."""
+        held = self.instance.assignee if isinstance(self.instance, Incident) else None
+        user = self.context["request"].user
+        if assignee != held and not user.has_perm("incidents.assign_incident"):
+            raise PermissionDenied
+        return assignee
+
     def create(self, validated_data: dict[str, Any]) -> Incident:
         servers = validated_data.pop("affected", [])
         incident = Incident(reporter=self.context["request"].user, **validated_data)
-        services.create(incident, servers)
+        with told_by_field():
+            services.create(incident, servers)
         return incident
 
     def update(self, instance: Incident, validated_data: dict[str, Any]) -> Incident:
         servers = validated_data.pop("affected", None)
-        services.edit(instance, validated_data, servers)
+        with told_by_field():
+            services.edit(instance, validated_data, servers)
         return instance
 
 
 def _seconds(incident: Incident, end: Any) -> float | None:
-    return None if end is None else (end - incident.created_at).total_seconds()
+    return None if end is None else (end - incident.opened_at).total_seconds()
 
 
 class TransitionSerializer(StrictMixin, serializers.Serializer):
     to = serializers.ChoiceField(choices=Incident.Status.choices)
-    comment = serializers.CharField(required=False, allow_blank=True, max_length=TEXT_LENGTH)
+    comment = serializers.CharField(required=False, allow_blank=True, max_length=markdown.LONGEST)
 
 
 class AssignSerializer(StrictMixin, serializers.Serializer):
@@ -120,7 +133,7 @@ class AssignSerializer(StrictMixin, serializers.Serializer):
 
 
 class CommentSerializer(StrictMixin, serializers.Serializer):
-    text = serializers.CharField(max_length=TEXT_LENGTH)
+    text = serializers.CharField(max_length=markdown.LONGEST)
 
 
 class ActorSerializer(serializers.Serializer):
@@ -141,7 +154,9 @@ class EntrySerializer(serializers.Serializer):
 
 class ChannelSerializer(StrictMixin, serializers.ModelSerializer):
     """`url` and `secret` are never given out; `label` is what of the URL may be shown. A webhook
-    without a secret gets a new one, which the answer to its creation tells once."""
+    without a secret gets a new one, which the answer tells once."""
+
+    made_secret = ""
 
     url = serializers.CharField(write_only=True, max_length=2_000, style={"input_type": "password"})
     secret = serializers.CharField(
@@ -178,7 +193,7 @@ class ChannelSerializer(StrictMixin, serializers.ModelSerializer):
         environments = validated_data.pop("environments", [])
         channel = NotificationChannel(**validated_data)
         with told_by_field():
-            channels.save(channel)
+            self.made_secret = channels.save(channel)
         channel.environments.set(environments)
         return channel
 
@@ -186,13 +201,22 @@ class ChannelSerializer(StrictMixin, serializers.ModelSerializer):
         self, instance: NotificationChannel, validated_data: dict[str, Any]
     ) -> NotificationChannel:
         environments = validated_data.pop("environments", None)
-        for name, value in validated_data.items():
-            setattr(instance, name, value)
+        changed = {
+            name
+            for name, value in validated_data.items()
+            if name in channels.SECRETS or getattr(instance, name) != value
+        }
+        for name in changed:
+            setattr(instance, name, validated_data[name])
         with told_by_field():
-            channels.save(instance, set(validated_data))
+            self.made_secret = channels.save(instance, changed)
         if environments is not None:
             instance.environments.set(environments)
         return instance
+
+    def to_representation(self, instance: NotificationChannel) -> dict[str, Any]:
+        told = {"secret": self.made_secret} if self.made_secret else {}
+        return super().to_representation(instance) | told
 
 
 class NotificationSerializer(serializers.ModelSerializer):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final
 
+from django.core.exceptions import ValidationError
 from django.db import transaction
 from django_fsm import can_proceed
 
@@ -12,6 +13,7 @@ from events.api import emit, subject_of
 from incidents import markdown
 from incidents.event_map import IncidentEvent
 from incidents.models import AffectedServer, Comment, Incident
+from incidents.models.incident import UNRESOLVED
 from servers.models import Server
 
 Status = Incident.Status
@@ -38,7 +40,8 @@ class NotPermitted(Exception):
 
 
 def create(incident: Incident, servers: Iterable[Server] = ()) -> None:
-    """Writes a new incident, with the servers it affects."""
+    """Writes a new incident, with the servers it affects. Raises ValidationError, by field."""
+    check_assignee(incident.assignee)
     with transaction.atomic():
         incident.save()
         rows = [AffectedServer(incident=incident, server=s, name=s.name) for s in servers]
@@ -48,7 +51,10 @@ def create(incident: Incident, servers: Iterable[Server] = ()) -> None:
 def edit(
     incident: Incident, values: Mapping[str, Any], servers: Collection[Server] | None = None
 ) -> None:
-    """Sets these fields of an incident whose row is locked, and what it affects if given."""
+    """Sets these fields of an incident whose row is locked, and what it affects if given.
+
+    Raises ValidationError, by field.
+    """
     changed = [name for name, value in values.items() if getattr(incident, name) != value]
     for name in changed:
         setattr(incident, name, values[name])
@@ -58,7 +64,12 @@ def edit(
 def save(
     incident: Incident, changed: Collection[str], servers: Collection[Server] | None = None
 ) -> None:
-    """Writes these fields, which hold new values, and no others."""
+    """Writes these fields, which hold new values, and no others.
+
+    Raises ValidationError, by field.
+    """
+    if "assignee" in changed:
+        check_assignee(incident.assignee)
     with transaction.atomic():
         if changed:
             incident.save(update_fields={*changed, "updated_at"})
@@ -66,8 +77,15 @@ def save(
             _set_servers(incident, servers)
 
 
+def check_assignee(user: Any) -> None:
+    """Raises ValidationError, by field, for one who could not even look at the incident."""
+    if user is not None and not user.has_perm("incidents.view_incident"):
+        raise ValidationError({"assignee": f"{user.get_username()} may not view incidents."})
+
+
 def _set_servers(incident: Incident, servers: Collection[Server]) -> None:
     """Those of servers that are gone stay: nobody can choose them again."""
+    _lock(incident)
     old = {row.server_id: row for row in incident.affected.exclude(server=None)}
     new = {server.pk: server for server in servers}
     gone = [row for key, row in old.items() if key not in new]
@@ -79,13 +97,25 @@ def _set_servers(incident: Incident, servers: Collection[Server]) -> None:
     AffectedServer.objects.bulk_create(
         AffectedServer(incident=incident, server=server, name=server.name) for server in come
     )
+    incident.save(update_fields=["updated_at"])
     changes = {"servers": {"old": before, "new": affected_names(incident)}}
     _emit_updated(incident, changes)
 
 
+def _lock(incident: Incident) -> Incident:
+    """The row as it is now. Raises Incident.DoesNotExist where it is gone."""
+    return Incident.objects.select_for_update().get(pk=incident.pk)
+
+
 def affected_names(incident: Incident) -> list[str]:
-    rows = incident.affected.select_related("server").defer("server__credential")
-    return sorted(row.server.name if row.server else row.name for row in rows)
+    """As they are stored: what was fetched with the incident may be from before."""
+    return sorted(str(row) for row in AffectedServer.objects.filter(incident=incident))
+
+
+def keep_names(server: Server) -> None:
+    """Incidents name a server that is about to be deleted as it is called now."""
+    name = Server.objects.select_for_update().values_list("name", flat=True).get(pk=server.pk)
+    AffectedServer.objects.filter(server=server).update(name=name)
 
 
 def _emit_updated(incident: Incident, changes: dict[str, Any]) -> None:
@@ -119,23 +149,38 @@ def transition_to(incident: Incident, to: str, user: Any, comment: str = "") -> 
     does not lead there, NotPermitted where only the user's right is missing.
     """
     with transaction.atomic():
-        row = Incident.objects.select_for_update().get(pk=incident.pk)
+        if to == Status.OPEN:
+            _lock_watched(incident)
+        row = _lock(incident)
         method = getattr(row, TRANSITIONS[Status(to)])
         if not can_proceed(method):
             raise TransitionRefused(row, to, allowed_for(row, user))
         if user is not None and to not in allowed_for(row, user):
             raise NotPermitted
         method()
+        if to == Status.OPEN and _has_successor(row):
+            row.watched = None
         row.status_comment = comment
         row.save()
     incident.refresh_from_db()
 
 
+def _lock_watched(incident: Incident) -> None:
+    """Before the incident's own row, as whoever opens and resolves them by themselves."""
+    rows = Server.objects.select_for_update().filter(pk=incident.watched_id or 0)
+    rows.values_list("pk").first()
+
+
+def _has_successor(incident: Incident) -> bool:
+    """Whether another incident was opened for the same server since: that one is added to."""
+    others = Incident.objects.filter(watched=incident.watched_id, status__in=UNRESOLVED)
+    return incident.watched_id is not None and others.exists()
+
+
 def assign(incident: Incident, assignee: Any) -> None:
-    """Gives it to a user, or to nobody (None)."""
+    """Gives it to a user, or to nobody (None). Raises ValidationError, by field."""
     with transaction.atomic():
-        row = Incident.objects.select_for_update().get(pk=incident.pk)
-        edit(row, {"assignee": assignee})
+        edit(_lock(incident), {"assignee": assignee})
     incident.refresh_from_db()
 
 
@@ -143,6 +188,7 @@ def comment(incident: Incident, author: Any, text: str) -> Comment:
     """Adds what a user says, in Markdown; of nobody (None), it is a note of the portal."""
     name = author.get_username() if author else ""
     with transaction.atomic():
+        _lock(incident)
         said = Comment.objects.create(incident=incident, author=author, author_name=name, text=text)
         emit(IncidentEvent.COMMENTED, comment_data(said), subject=subject_of(incident))
     return said

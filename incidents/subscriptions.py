@@ -11,14 +11,18 @@ from incidents import automatic, dispatch
 from incidents.models.notification import OCCASIONS
 from servers.models import Server
 
+Status = Server.Status
 
-@subscribe("server.status_changed", name="incidents.automatic")
+
+@subscribe(["server.status_changed", "server.updated"], name="incidents.automatic")
 def watch_servers(event: dict[str, Any]) -> None:
-    data = event["data"]
-    at = parse_datetime(event["timestamp"])
-    if data["new_status"] in (Server.Status.SUCCESS, Server.Status.FAILED) and at is not None:
-        failed = data["new_status"] == Server.Status.FAILED
-        automatic.note_check(data["id"], failed, data["message"], at)
+    """What is known of a server ends with a new way in to it, and with a maintenance."""
+    data, at = event["data"], parse_datetime(event["timestamp"])
+    status = data.get("new_status")
+    if status in (Status.SUCCESS, Status.FAILED) and at is not None:
+        automatic.note_check(data["id"], status == Status.FAILED, data["message"], at)
+    elif status == Status.UNKNOWN or "maintenance_until" in data.get("changes", ()):
+        automatic.forget_failures(data["id"])
 
 
 @subscribe(OCCASIONS, name="incidents.notifications")

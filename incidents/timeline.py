@@ -18,11 +18,12 @@ def timeline(incident: Incident, user: Any) -> list[dict[str, Any]]:
 
     `id` is None for an event without a position yet, and for a comment that the log forgot.
     """
+    said = list(incident.comments.all())  # before the events, so that each of these has its own
     events = events_about(incident, user)
     comments = (each["data"] for each in events if each["type"] == IncidentEvent.COMMENTED)
     told = {data["comment"] for data in comments}
-    forgotten = [said for said in incident.comments.all() if said.pk not in told]
-    return [_from_comment(said) for said in forgotten] + events
+    forgotten = [comment for comment in said if comment.pk not in told]
+    return [_from_comment(comment) for comment in forgotten] + events
 
 
 def _from_comment(said: Comment) -> dict[str, Any]:

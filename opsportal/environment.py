@@ -107,7 +107,8 @@ def base_url(name: str) -> str:
 
     def parse(text: str) -> str:
         parts = urlsplit(text)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query:
+        beside = parts.query or parts.fragment or parts.username or parts.port == 0
+        if parts.scheme not in ("http", "https") or not parts.hostname or beside:
             raise ValueError(text)
         return text.rstrip("/")
 

@@ -108,10 +108,12 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 ("status_comment", models.TextField(blank=True, editable=False)),
+                ("automatic", models.BooleanField(default=False, editable=False)),
                 ("created_at", models.DateTimeField(auto_now_add=True, db_index=True)),
                 ("acknowledged_at", models.DateTimeField(editable=False, null=True)),
                 ("resolved_at", models.DateTimeField(editable=False, null=True)),
                 ("closed_at", models.DateTimeField(editable=False, null=True)),
+                ("reopened_at", models.DateTimeField(editable=False, null=True)),
                 ("updated_at", models.DateTimeField(auto_now=True)),
                 (
                     "assignee",
@@ -223,6 +225,13 @@ class Migration(migrations.Migration):
                 "ordering": ["name", "pk"],
                 "default_permissions": (),
             },
+        ),
+        migrations.AddField(
+            model_name="incident",
+            name="servers",
+            field=models.ManyToManyField(
+                related_name="+", through="incidents.AffectedServer", to="servers.server"
+            ),
         ),
         migrations.CreateModel(
             name="NotificationChannel",
@@ -364,7 +373,6 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 ("failures", models.PositiveIntegerField(default=0)),
-                ("well_since", models.DateTimeField(null=True)),
                 (
                     "server",
                     models.OneToOneField(

@@ -39,11 +39,10 @@ class AutomaticIncidents(models.Model):
 
 
 class Watch(models.Model):
-    """How a server's last checks went: how many failed in a row, or since when none did."""
+    """How many of a server's checks failed in a row, as far as their events are handled."""
 
     server = models.OneToOneField(Server, on_delete=models.CASCADE, related_name="+")
     failures = models.PositiveIntegerField(default=0)
-    well_since = models.DateTimeField(null=True)
 
     class Meta:
         default_permissions = ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Final
 
 from django.conf import settings
@@ -39,9 +40,10 @@ UNRESOLVED: Final = (Status.OPEN, Status.ACKNOWLEDGED)
 class Incident(EmittingModel):
     """Something that is wrong, until it is not.
 
-    Each `…_at` is when the present phase of that name began; one that was reopened has none but
-    `created_at`. `status_comment` is what was said at the last transition. `watched` is the server
-    for whose failures the portal opened it by itself: at most one unresolved incident each.
+    Each `…_at` is when the present phase of that name began; one that was reopened forgets the
+    phases of before. `status_comment` is what was said at the last transition. `automatic` is what
+    the portal opened by itself, and `watched` the server for whose failures it did: at most one
+    unresolved incident each.
     """
 
     Severity = Severity
@@ -70,6 +72,8 @@ class Incident(EmittingModel):
         on_delete=models.SET_NULL,
         related_name="incidents_assigned",
     )
+    servers = models.ManyToManyField(Server, through="AffectedServer", related_name="+")
+    automatic = models.BooleanField(default=False, editable=False)
     watched = models.ForeignKey(
         Server, null=True, editable=False, on_delete=models.SET_NULL, related_name="+"
     )
@@ -77,6 +81,7 @@ class Incident(EmittingModel):
     acknowledged_at = models.DateTimeField(null=True, editable=False)
     resolved_at = models.DateTimeField(null=True, editable=False)
     closed_at = models.DateTimeField(null=True, editable=False)
+    reopened_at = models.DateTimeField(null=True, editable=False)
     updated_at = models.DateTimeField(auto_now=True)
 
     class Meta:
@@ -135,6 +140,19 @@ class Incident(EmittingModel):
     )
     def reopen(self) -> None:
         self.acknowledged_at = self.resolved_at = self.closed_at = None
+        self.reopened_at = timezone.now()
+
+    @property
+    def opened_at(self) -> datetime:
+        """When it was opened, or reopened: from then on count the times to do something."""
+        return self.reopened_at or self.created_at
+
+
+class AffectedManager(models.Manager["AffectedServer"]):
+    """With their servers, but for those's secrets: what cannot be decrypted must stop no list."""
+
+    def get_queryset(self) -> models.QuerySet[AffectedServer]:
+        return super().get_queryset().select_related("server").defer("server__credential")
 
 
 class AffectedServer(models.Model):
@@ -146,6 +164,8 @@ class AffectedServer(models.Model):
     )
     name = models.CharField(max_length=100)
 
+    objects = AffectedManager()
+
     class Meta:
         ordering = ["name", "pk"]
         default_permissions = ()
@@ -156,7 +176,7 @@ class AffectedServer(models.Model):
         ]
 
     def __str__(self) -> str:
-        return self.name
+        return self.server.name if self.server else self.name
 
 
 class Comment(models.Model):

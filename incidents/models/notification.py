@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from typing import Any
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
@@ -65,6 +66,14 @@ class NotificationChannel(models.Model):
         return self.name
 
 
+class NotificationQuerySet(models.QuerySet["Notification"]):
+    def visible_to(self, user: Any) -> NotificationQuerySet:
+        """What was sent to this user, and what channels were sent to those who may view it."""
+        own = models.Q(user=user)
+        sees_channels = user.has_perm("incidents.view_notification")
+        return self.filter(own | models.Q(user=None) if sees_channels else own)
+
+
 class Notification(models.Model):
     """One message to one channel, or to one user's bell.
 
@@ -102,6 +111,8 @@ class Notification(models.Model):
     created_at = models.DateTimeField(auto_now_add=True)
     sent_at = models.DateTimeField(null=True)
     read_at = models.DateTimeField(null=True)
+
+    objects = NotificationQuerySet.as_manager()
 
     class Meta:
         ordering = ["-pk"]

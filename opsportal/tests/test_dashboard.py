@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import Permission
 from django.core.cache import cache
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
@@ -27,6 +28,17 @@ NOTHING: dict[str, Any] = {
     "tested": 0,
     "failing": 0,
     "oldest_test_at": None,
+}
+
+
+NO_INCIDENTS: dict[str, Any] = {
+    "open": 0,
+    "unacknowledged": 0,
+    "open_by_severity": {"critical": 0, "high": 0, "medium": 0, "low": 0},
+    "opened": 0,
+    "resolved": 0,
+    "mean_time_to_acknowledge": None,
+    "mean_time_to_resolve": None,
 }
 
 
@@ -72,12 +84,21 @@ def test_a_viewer_gets_the_servers_figures(viewer: Person, inventory: dict[str, 
     response = viewer.call("get", STATS)
     assert response.status_code == 200
     assert response["X-Deduplicated"] == "leader"
-    assert response.json() == {"servers": inventory | {"oldest_test_at": "2026-11-23T10:00:00Z"}}
+    assert response.json() == {
+        "servers": inventory | {"oldest_test_at": "2026-11-23T10:00:00Z"},
+        "incidents": NO_INCIDENTS,
+    }
 
 
 @pytest.mark.parametrize("role", ["responder", "operator", "admin"])
 def test_so_do_all_roles(role: str, people: dict[str, Person]) -> None:
-    assert people[role].call("get", STATS).json() == {"servers": NOTHING}
+    assert people[role].call("get", STATS).json() == {"servers": NOTHING, "incidents": NO_INCIDENTS}
+
+
+def test_each_domain_is_for_whoever_may_view_it(outsider: Person) -> None:
+    right = Permission.objects.get(codename="view_incident")
+    outsider.user.user_permissions.add(right)
+    assert outsider.call("get", STATS).json() == {"incidents": NO_INCIDENTS}
 
 
 def test_an_outsider_gets_nothing_even_after_a_viewer(viewer: Person, outsider: Person) -> None:
@@ -85,7 +106,7 @@ def test_an_outsider_gets_nothing_even_after_a_viewer(viewer: Person, outsider: 
     response = outsider.call("get", STATS)
     assert response.status_code == 200
     assert response.json() == {}
-    assert viewer.call("get", STATS).json() == {"servers": NOTHING}
+    assert viewer.call("get", STATS).json() == {"servers": NOTHING, "incidents": NO_INCIDENTS}
 
 
 def test_a_viewer_without_the_right_any_more_gets_nothing(viewer: Person) -> None:

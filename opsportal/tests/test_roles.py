@@ -53,7 +53,7 @@ def test_migrate_changes_nobodys_membership(viewer: Person, outsider: Person) ->
 
 def test_a_misspelt_permission_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(roles, "ROLES", {"Viewer": {"servers.view_sever"}})
-    last = apps.get_app_config("servers")
+    last = apps.get_app_config("incidents")
     with pytest.raises(LookupError, match=r"servers\.view_sever"):
         roles.grant_roles(last, using="default")
 
@@ -63,6 +63,14 @@ def test_a_misspelt_permission_is_an_error(monkeypatch: pytest.MonkeyPatch) -> N
     [
         ("viewer", "servers.view_server", "servers.test_server"),
         ("viewer", "servers.view_server", "servers.change_server"),
+        ("viewer", "incidents.view_incident", "incidents.comment_incident"),
+        ("responder", "incidents.resolve_incident", "incidents.close_incident"),
+        ("responder", "incidents.assign_incident", "incidents.change_incident"),
+        ("responder", "incidents.add_incident", "incidents.view_notification"),
+        ("operator", "incidents.close_incident", "incidents.delete_incident"),
+        ("operator", "incidents.view_notification", "incidents.change_notificationchannel"),
+        ("operator", "incidents.change_incident", "incidents.change_automaticincidents"),
+        ("admin", "incidents.change_automaticincidents", "incidents.add_automaticincidents"),
         ("responder", "servers.test_server", "servers.accept_host_key"),
         ("operator", "servers.accept_host_key", "servers.delete_server"),
         ("operator", "events.view_event", "events.emit_event"),
@@ -86,5 +94,5 @@ def test_an_app_without_models_at_the_end_changes_nothing(monkeypatch: pytest.Mo
     configs = [*apps.get_app_configs(), apps.get_app_config("staticfiles")]
     monkeypatch.setattr(apps, "get_app_configs", lambda: configs)
     Group.objects.get(name="Viewer").delete()
-    roles.grant_roles(apps.get_app_config("servers"), using="default")
+    roles.grant_roles(apps.get_app_config("incidents"), using="default")
     assert granted("Viewer") == roles.VIEWER

@@ -63,6 +63,16 @@ WRONG = [
     ("EVENTS_RETENTION_DAYS", "-1", "whole number of days, 1 or more"),
     ("SERVERS_TEST_TIMEOUT", "0", "seconds, 0.1 or more"),
     ("SERVERS_TEST_TIMEOUT", "60", "at most"),
+    ("PORTAL_URL", "ops.example.com", "https://ops.example.com"),
+    ("PORTAL_URL", "ftp://ops.example.com", "https://ops.example.com"),
+    ("PORTAL_URL", "https://", "https://ops.example.com"),
+    ("PORTAL_URL", "https://ops.example.com:port", "https://ops.example.com"),
+    ("PORTAL_URL", "https://me@ops.example.com", "https://ops.example.com"),
+    ("PORTAL_URL", "https://ops.example.com/?next=x", "https://ops.example.com"),
+    ("PORTAL_URL", "https://ops.example.com/#x", "https://ops.example.com"),
+    ("NOTIFICATIONS_ALLOWED_NETWORKS", "mail.example.com", "10.0.0.0/8"),
+    ("NOTIFICATIONS_ALLOWED_NETWORKS", "10.0.0.1/8", "10.0.0.0/8"),
+    ("NOTIFICATIONS_ALLOWED_NETWORKS", "10.0.0.0/8, 10.0.0.0/33", "10.0.0.0/8"),
 ]
 
 
@@ -101,6 +111,8 @@ def test_what_is_unset_or_empty_is_the_default(
         ("LOG_FORMAT", "json", "json"),
         ("EVENTS_HEARTBEAT", "2.5", 2.5),
         ("EVENTS_RING_SIZE", "7", 7),
+        ("PORTAL_URL", "https://a.example:8443/ops/", "https://a.example:8443/ops"),
+        ("NOTIFICATIONS_ALLOWED_NETWORKS", "10.0.0.7, fd00::/8", ["10.0.0.7/32", "fd00::/8"]),
     ],
 )
 def test_a_right_value_is_taken(
@@ -198,7 +210,8 @@ def read_by_the_settings() -> list[str]:
     files = ("opsportal/settings.py", "opsportal/environment.py")
     source = "".join((ROOT / file).read_text() for file in files)
     readers = "boolean|choice|number|integer|words|origins|database|directory|redis_url|secret_key"
-    return sorted(re.findall(rf'\b(?:{readers}|fernet_keys)\(\s*"([A-Z_]+)"', source))
+    readers += "|fernet_keys|base_url|networks"
+    return sorted(re.findall(rf'\b(?:{readers})\(\s*"([A-Z_]+)"', source))
 
 
 def test_every_setting_that_is_read_is_documented_and_no_other() -> None:

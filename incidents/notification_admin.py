@@ -1,0 +1,179 @@
+"""Channels and notifications in Django's admin: secrets are only ever written."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from django import forms
+from django.contrib import admin, messages
+from django.core.exceptions import ValidationError
+from django.db.models import QuerySet
+from django.http import HttpRequest
+
+from incidents import channels, deliveries
+from incidents.models import Notification, NotificationChannel
+from incidents.models.notification import OCCASIONS, all_occasions
+
+NEW: Final = {"new_url": "url", "new_secret": "secret"}  # the form's names, and the model's
+
+
+class ChannelForm(forms.ModelForm):
+    """URL and secret are never shown, nor read; where they are empty, the stored ones are kept."""
+
+    # Not by the model's names, or the stored ones would be read to fill in the form.
+    new_url = forms.CharField(
+        label="URL",
+        required=False,
+        max_length=2_000,
+        widget=forms.TextInput(attrs={"class": "vLargeTextField", "autocomplete": "off"}),
+    )
+    new_secret = forms.CharField(
+        label="Secret",
+        required=False,
+        max_length=200,
+        widget=forms.TextInput(attrs={"class": "vLargeTextField", "autocomplete": "off"}),
+        help_text="Of a webhook: whsec_ and 24 to 64 bytes in base64. Left empty, the stored one"
+        " is kept, and a webhook without one is given a new one, which is shown once.",
+    )
+    events = forms.MultipleChoiceField(
+        choices=list(OCCASIONS.items()),
+        required=False,
+        initial=all_occasions,
+        widget=forms.CheckboxSelectMultiple,
+    )
+
+    class Meta:
+        model = NotificationChannel
+        fields = ("name", "kind", "events", "minimum_severity", "environments", "enabled")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if "new_url" not in self.fields:  # of whoever may only look
+            return
+        stored = self.instance.label
+        kept = f"Stored: {stored} Left empty, it is kept." if stored else ""
+        self.fields["new_url"].help_text = kept or "Of Apprise's, or a webhook's, https://…"
+
+    def clean(self) -> dict[str, Any]:
+        data = super().clean() or {}
+        if {"kind", *NEW} <= data.keys():
+            values = {name: data[new] for new, name in NEW.items()}
+            given = NotificationChannel(kind=data["kind"], **values)
+            try:
+                channels.check(given, self.written())
+            except ValidationError as error:
+                told = {f"new_{name}": texts for name, texts in error.message_dict.items()}
+                self.add_error(None, ValidationError(told))
+        return data
+
+    def written(self) -> set[str] | None:
+        """The model's fields to write: of a new channel, all of them (None)."""
+        if self.instance.pk is None:
+            return None
+        return {NEW.get(name, name) for name in self.changed_data} - {"environments"}
+
+
+class ChannelAdmin(admin.ModelAdmin):
+    form = ChannelForm
+    fields = (
+        *("name", "kind", *NEW, "events"),
+        *("minimum_severity", "environments", "enabled"),
+    )
+    list_display = ("name", "label", "minimum_severity", "enabled")
+    list_filter = ("kind", "enabled", "environments")
+    search_fields = ("name", "label")
+    filter_horizontal = ("environments",)
+    actions = ("send_test",)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[NotificationChannel]:
+        return super().get_queryset(request).defer("url", "secret")
+
+    def get_fields(self, request: HttpRequest, obj: NotificationChannel | None = None) -> list[Any]:
+        """Without the secrets for whoever may only look: they see values, not the form."""
+        fields = [*(super().get_fields(request, obj))]
+        if obj is None or self.has_change_permission(request, obj):
+            return fields
+        return ["label" if name == "new_url" else name for name in fields if name != "new_secret"]
+
+    def get_readonly_fields(
+        self, request: HttpRequest, obj: NotificationChannel | None = None
+    ) -> tuple[str, ...]:
+        return () if obj is None or self.has_change_permission(request, obj) else ("label",)
+
+    def save_model(
+        self, request: HttpRequest, obj: NotificationChannel, form: Any, change: bool
+    ) -> None:
+        fields = form.written()
+        for new, name in NEW.items():
+            setattr(obj, name, form.cleaned_data[new])  # written only where it was given
+        if made := channels.write(obj, fields):
+            text = f"The secret of {obj}, which is shown only now: {made}"
+            self.message_user(request, text, messages.WARNING)
+
+    def has_test_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("incidents.test_notificationchannel")
+
+    @admin.action(description="Send a test", permissions=["test"])
+    def send_test(self, request: HttpRequest, queryset: QuerySet[NotificationChannel]) -> None:
+        for channel in queryset:
+            deliveries.test(channel.pk, channel.name)
+        text = f"Tests queued: {len(queryset)}. What comes of them stands among the notifications."
+        self.message_user(request, text, messages.SUCCESS)
+
+
+class SentToFilter(admin.SimpleListFilter):
+    title = "channel"
+    parameter_name = "channel"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        """Also of channels that are gone."""
+        rows = Notification.objects.visible_to(request.user).exclude(channel_name="")
+        names = rows.order_by("channel_name").values_list("channel_name", flat=True).distinct()
+        return [(name, name) for name in names]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return queryset.filter(channel_name=self.value()) if self.value() else queryset
+
+
+class NotificationAdmin(admin.ModelAdmin):
+    """To be looked at; what failed can be sent again by those who may send tests."""
+
+    list_display = ("title", "sent_to", "state", "attempts", "created_at")
+    list_filter = ("state", SentToFilter, "event_type")
+    list_select_related = ("user",)
+    search_fields = ("title", "channel_name")
+    date_hierarchy = "created_at"
+    fields = (
+        *("title", "body", "sent_to", "incident", "event_type", "state", "attempts"),
+        *("last_error", "next_attempt_at", "created_at", "sent_at", "read_at", "key"),
+    )
+    readonly_fields = fields
+    actions = ("send_again",)
+
+    @admin.display(description="Sent to", ordering="channel_name")
+    def sent_to(self, notification: Notification) -> str:
+        return notification.channel_name or f"{notification.user}’s bell"
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Notification]:
+        return Notification.objects.visible_to(request.user).order_by("-pk")
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Notification | None = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Notification | None = None) -> bool:
+        """They go with their incident or user, at whose pages this is asked, and not alone."""
+        page = request.resolver_match.url_name if request.resolver_match else None
+        return obj is not None and not (page or "").startswith("incidents_notification_")
+
+    def has_send_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("incidents.test_notificationchannel")
+
+    @admin.action(description="Send again what failed", permissions=["send"])
+    def send_again(self, request: HttpRequest, queryset: QuerySet[Notification]) -> None:
+        count = deliveries.send_again(queryset)
+        level = messages.SUCCESS if count else messages.WARNING
+        text = f"Queued again: {count}. Only what failed, and has a channel, can be sent again."
+        self.message_user(request, text, level)
