@@ -19,7 +19,7 @@ from events.permissions import ModelPermissions
 from events.querysets import EventQuerySet
 from events.signals import subject_of
 from events.subscriptions import subscribe
-from events.trail import EventTrailMixin
+from events.trail import EventTrailMixin, trail
 
 __all__ = [
     "EVERYONE",
@@ -47,4 +47,5 @@ __all__ = [
     "register",
     "subject_of",
     "subscribe",
+    "trail",
 ]

@@ -15,6 +15,7 @@ from django.db.models.functions import Cast
 from django.utils.http import parse_etags
 from rest_framework import status
 from rest_framework.exceptions import APIException
+from rest_framework.generics import get_object_or_404
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import ModelViewSet
@@ -30,18 +31,21 @@ WRITES = frozenset({"update", "partial_update", "destroy"})
 
 
 class Stale(APIException):
-    """The caller's edit is of a state that is past; `instance` is in the present one."""
+    """The caller's edit is of a state that is past; `current` is the present one, with its tag."""
 
     status_code = status.HTTP_412_PRECONDITION_FAILED
     default_detail = "It was changed meanwhile. Look at its current state, and edit that."
 
-    def __init__(self, instance: models.Model) -> None:
+    def __init__(self, current: dict[str, Any], tag: str) -> None:
         super().__init__()
-        self.instance = instance
+        self.current, self.tag = current, tag
 
 
 def etag(model: type[models.Model], pk: Any) -> str:
-    """The tag of what can be edited of a row, as it is stored; secrets are not decrypted."""
+    """The tag of what can be edited of a row, as it is stored; secrets are not decrypted.
+
+    Raises Http404.
+    """
     fields = [field for field in model._meta.concrete_fields if field.editable]
     columns = [
         Cast(field.attname, models.TextField())
@@ -49,25 +53,37 @@ def etag(model: type[models.Model], pk: Any) -> str:
         else F(field.attname)
         for field in fields
     ]
-    row = model._base_manager.filter(pk=pk).values_list(*columns).first()
+    row = get_object_or_404(model._base_manager.values_list(*columns), pk=pk)
     return f'"{hashlib.sha256(repr(row).encode()).hexdigest()[:32]}"'
 
 
 class ConditionalEditsMixin(_Base):
-    """For a ModelViewSet that locks the rows it is about to write.
+    """An answer with one object has its ETag, from before the object was read.
 
-    An answer with one object has its ETag, from before the object was read; a write whose If-Match
-    names another gets 412 with the current state.
+    A row that is about to be written is locked; a write whose If-Match names another tag than the
+    row has then gets 412 with the current state.
     """
 
     def get_object(self) -> Any:
+        if self.action not in WRITES:
+            return super().get_object()
+        self._lock()
         instance = super().get_object()
         wanted = self.request.headers.get("If-Match")
-        if wanted is not None and self.action in WRITES:
-            tags = parse_etags(wanted)
-            if tags != ["*"] and etag(type(instance), instance.pk) not in tags:
-                raise Stale(instance)
+        if wanted is not None:
+            tags, tag = parse_etags(wanted), etag(type(instance), instance.pk)
+            if tags != ["*"] and tag not in tags:
+                raise Stale(self.get_serializer(instance).data, tag)
         return instance
+
+    def _lock(self) -> None:
+        """A write decides by what it reads; and of two deletions at once, only one finds the row.
+
+        Apart from reading it: where PostgreSQL had to wait for a lock, it shows the new row beside
+        the rows that the old one was joined with.
+        """
+        rows = self.get_queryset().model._base_manager.select_for_update().values_list("pk")
+        get_object_or_404(rows, pk=self.kwargs["pk"])
 
     def retrieve(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         tag = etag(self.get_queryset().model, self.kwargs["pk"])
@@ -88,6 +104,7 @@ class ConditionalEditsMixin(_Base):
     def handle_exception(self, exc: Exception) -> Response:
         response = super().handle_exception(exc)
         if isinstance(exc, Stale):
-            response.data["current"] = self.get_serializer(exc.instance).data
-            response["ETag"] = etag(type(exc.instance), exc.instance.pk)
+            # Read before: the transaction is to be rolled back now, and answers nothing more.
+            response.data["current"] = exc.current
+            response["ETag"] = exc.tag
         return response

@@ -15,6 +15,7 @@ from schemathesis import Case, GenerationMode, checks, openapi
 from schemathesis.config import SchemathesisConfig
 
 from events.relay import relay
+from servers.models import Credential, Environment
 from servers.tests.cast import authorization_of, create_person, create_server
 from servers.tests.keys import new_host_key
 
@@ -24,10 +25,14 @@ METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 @pytest.fixture
 def api(transactional_db: None) -> Iterator[Any]:
-    """The OpenAPI as served, and behind it the application. Server 1 offers a host key.
+    """The OpenAPI as served, and behind it the application.
+
+    There is a row 1 of everything; server 1 offers a host key.
 
     In real transactions, as events are placed once they are committed.
     """
+    Credential.objects.create(pk=1, name="shared", kind="password", secret="swordfish")
+    Environment.objects.get_or_create(pk=1, defaults={"name": "lab"})
     create_server(pk=1, host_key=new_host_key(), offered_host_key=new_host_key())
     # As Django's own test client: a request must not close the connection of the test.
     signals = (request_started, request_finished)
@@ -90,12 +95,23 @@ def test_the_openapi_names_every_endpoint_and_its_refusals(api: Any) -> None:
             "events/ticket/",
             "events/types/",
             "dashboard/stats/",
-            "events/processes/",
-            "dashboard/stats/",
+            "credentials/",
+            "credentials/{id}/",
+            "environments/",
+            "environments/{id}/",
             "servers/",
+            "servers/bulk/maintenance/",
+            "servers/bulk/tags/",
+            "servers/bulk/test/",
+            "servers/export/",
+            "servers/import/",
             "servers/{id}/",
-            "servers/{id}/test-connection/",
+            "servers/{id}/history/",
             "servers/{id}/host-key/",
+            "servers/{id}/latency/",
+            "servers/{id}/maintenance/",
+            "servers/{id}/test-connection/",
+            "servers/{id}/uptime/",
         )
     }
     for methods in paths.values():
@@ -107,3 +123,6 @@ def test_the_openapi_gives_out_no_credential(api: Any) -> None:
     schemas = api.raw_schema["components"]["schemas"]
     assert "credential" in schemas["ServerRequest"]["properties"]
     assert "credential" not in schemas["Server"]["properties"]
+    secrets = {"secret", "passphrase"}
+    assert secrets <= set(schemas["CredentialRequest"]["properties"])
+    assert not secrets & set(schemas["Credential"]["properties"])
