@@ -18,9 +18,10 @@ test: .venv/dev.stamp ## every test, on SQLite and on PostgreSQL with Redis
 lint: .venv/dev.stamp ## every other check
 	@scripts/lint
 
-bench: .venv/dev.stamp ## from a POST to the line that curl prints, and beside stalled readers
+bench: .venv/dev.stamp ## from a POST to the line that curl prints; stalled readers; 500 checks
 	$(PYTHON) -m benchmarks.latency
 	$(PYTHON) -m benchmarks.stalled
+	$(PYTHON) -m benchmarks.checks
 
 requirements: .venv-tools/stamp ## pins requirements*.in anew; UPGRADE=1 takes the newest versions
 	$(COMPILE) --output-file=requirements.txt requirements.in

@@ -19,7 +19,7 @@ from events.permissions import ModelPermissions
 from events.querysets import EventQuerySet
 from events.signals import subject_of
 from events.subscriptions import subscribe
-from events.trail import EventTrailMixin, events_about
+from events.trail import EventTrailMixin, events_about, trail
 from events.wire import format_timestamp
 
 __all__ = [
@@ -50,4 +50,5 @@ __all__ = [
     "register",
     "subject_of",
     "subscribe",
+    "trail",
 ]

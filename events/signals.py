@@ -152,8 +152,11 @@ def _change_drafts(
 
 
 def _raw(instance: models.Model, name: str) -> Any:
-    """A field's value; of a related object its key, which needs no query."""
-    return instance.serializable_value(name)
+    """A field's value as it was read, of which a lost secret's attribute would raise; of a related
+    object its key.
+    """
+    field: Any = instance._meta.get_field(name)
+    return instance.__dict__[field.attname]
 
 
 def _shown(instance: models.Model, name: str) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -128,9 +128,13 @@ class EventTrailMixin(_Base):
         return response
 
 
-def trail(request: HttpRequest, instance: Model) -> dict[str, Any]:
-    """A page of what happened to this object, the newest first, as the template's context."""
+def trail(request: HttpRequest, instance: Model, without: Collection[str] = ()) -> dict[str, Any]:
+    """A page of what happened to this object, the newest first, as the template's context.
+
+    Events of the types in `without` are left out.
+    """
     events = readable_by(request.user).filter(subject=subject_of(instance))
+    events = events.exclude(type__in=without)
     page = Paginator(events.order_by("-position"), PAGE_SIZE).get_page(request.GET.get(PAGE_VAR))
     numbers = page.paginator.get_elided_page_range(page.number)
     return {"page": page, "steps": [Step.of(event) for event in page], "numbers": list(numbers)}

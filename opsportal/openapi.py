@@ -40,6 +40,10 @@ WITH_INPUT: Final = {
     "413": "The body is larger than 1 MB.",
     "415": "The body is not JSON.",
 }
+ON_WRITES: Final = {
+    "409": "What refers to it, or was written at the same moment, stands against it.",
+    "412": "`If-Match` names another state than the present one, which is `current`.",
+}
 
 
 def declare_errors(result: dict[str, Any], **_: Any) -> dict[str, Any]:
@@ -49,6 +53,8 @@ def declare_errors(result: dict[str, Any], **_: Any) -> dict[str, Any]:
         for method, operation in methods.items():
             if path.startswith(PREFIX) and method in METHODS:
                 _add(operation, EVERYWHERE | (WITH_INPUT if _takes_input(operation) else {}))
+                if method in {"put", "patch", "delete"}:
+                    _add(operation, ON_WRITES)
     return result
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from typing import Any
 
 from django.core.exceptions import RequestDataTooBig
+from django.db import IntegrityError
 from django.db.models import ProtectedError
 from django.http import HttpRequest, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
@@ -13,6 +15,8 @@ from rest_framework import exceptions, status
 from rest_framework.pagination import PageNumberPagination
 from rest_framework.response import Response
 from rest_framework.views import exception_handler as rest_exception_handler
+
+logger = logging.getLogger(__name__)
 
 
 class PageNumbers(PageNumberPagination):
@@ -24,6 +28,11 @@ class PageNumbers(PageNumberPagination):
 class BodyTooLarge(exceptions.APIException):
     status_code = status.HTTP_413_REQUEST_ENTITY_TOO_LARGE
     default_detail = "The request's body is too large."
+
+
+class Clash(exceptions.APIException):
+    status_code = status.HTTP_409_CONFLICT
+    default_detail = "Somebody else wrote what contradicts it at the same moment. Try it again."
 
 
 class InUse(exceptions.APIException):
@@ -43,6 +52,9 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
         error = exceptions.ParseError("The request's body is nested too deeply.")
     elif isinstance(error, ProtectedError):
         error = InUse(error)
+    elif isinstance(error, IntegrityError):
+        logger.warning("The database refused a write", exc_info=error)
+        error = Clash()
     response = rest_exception_handler(error, context)
     if response is not None and not (isinstance(response.data, dict) and "detail" in response.data):
         response.data = {"detail": "The input is not valid.", "errors": response.data}

@@ -8,7 +8,9 @@ from typing import Final
 ROUTINE: Final = (
     "opsportal.tasks.run_due_subscriptions",
     "opsportal.tasks.run_subscription",
+    "servers.tasks.end_maintenance",
     "servers.tasks.fail_overdue_tests",
+    "servers.tasks.run_due_checks",
 )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.db.models import QuerySet
 from drf_spectacular.utils import OpenApiResponse, extend_schema
 from rest_framework import status, viewsets
 from rest_framework.decorators import action
@@ -16,7 +15,7 @@ from servers import checks, history, maintenance, services
 from servers.bulk import BulkMixin
 from servers.filters import ServerFilter
 from servers.models import Credential, Environment, Server
-from servers.preconditions import WRITES, ConditionalEditsMixin
+from servers.preconditions import ConditionalEditsMixin
 from servers.serializers import (
     BucketSerializer,
     CredentialSerializer,
@@ -30,20 +29,16 @@ from servers.serializers import (
     UptimesSerializer,
     told_by_field,
 )
+from servers.transfer import TransferMixin
 
 
 class InventoryViewSet(ConditionalEditsMixin, EventCursorMixin, viewsets.ModelViewSet):
-    """What the inventory consists of; a row that is about to be written is locked."""
+    """What the inventory consists of."""
 
     lookup_value_regex = "[0-9]+"
 
-    def get_queryset(self) -> QuerySet[Any]:
-        rows = super().get_queryset()
-        # A write decides by what it has read; and of two deletions at once, only one finds the row.
-        return rows.select_for_update(of=("self",)) if self.action in WRITES else rows
 
-
-class ServerViewSet(BulkMixin, InventoryViewSet):
+class ServerViewSet(BulkMixin, TransferMixin, InventoryViewSet):
     """The inventory."""
 
     queryset = Server.objects.select_related("environment", "shared_credential").defer(
@@ -51,12 +46,16 @@ class ServerViewSet(BulkMixin, InventoryViewSet):
     )
     serializer_class = ServerSerializer
     filterset_class = ServerFilter
-    action_permissions = BulkMixin.action_permissions | {
-        "test_connection": "servers.test_server",
-        "accept_host_key": "servers.accept_host_key",
-        "begin_maintenance": "servers.maintain_server",
-        "end_maintenance": "servers.maintain_server",
-    }
+    action_permissions = (
+        BulkMixin.action_permissions
+        | TransferMixin.action_permissions
+        | {
+            "test_connection": "servers.test_server",
+            "accept_host_key": "servers.accept_host_key",
+            "begin_maintenance": "servers.maintain_server",
+            "end_maintenance": "servers.maintain_server",
+        }
+    )
 
     @extend_schema(
         request=TestSerializer,

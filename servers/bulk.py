@@ -47,11 +47,10 @@ class BulkMixin:
         body = validated(ManyMaintenanceSerializer, request)
         servers = chosen(body["servers"])
         with told_by_field():
-            for server in servers:
-                if body["until"] is None:
-                    maintenance.end(server)
-                else:
-                    maintenance.begin(server, body["reason"], body["until"])
+            if body["until"] is None:
+                maintenance.end_many(servers)
+            else:
+                maintenance.begin_many(servers, body["reason"], body["until"])
         return answer(body["servers"], servers)
 
     @extend_schema(request=ManyTagsSerializer, responses=ManyResultSerializer)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 import time
 import uuid
 from typing import Any, Final
 
 from channels.db import database_sync_to_async
 from django.conf import settings
+from django.core.exceptions import ObjectDoesNotExist
 
 from events.api import acting
 from servers import checks, leases, ssh
@@ -21,6 +23,8 @@ logger = logging.getLogger(__name__)
 LEASE: Final = "checks"
 STINT: Final = 60.0  # seconds after which no more checks are begun, so that other tasks get a turn
 PAUSE: Final = 0.2  # seconds in which free places gather, so that one query fills many
+
+ending = threading.Event()  # set where the process is about to end: it begins no more checks
 
 
 def run_due_checks() -> int:
@@ -49,25 +53,24 @@ class Checker:
     async def run(self) -> int:
         """How many checks it began; all of them have ended."""
         end = time.monotonic() + STINT
-        while await self._begin(more=time.monotonic() < end) or self.under_way:
+        while await self._begin(end) or self.under_way:
             await asyncio.wait(self.under_way, timeout=PAUSE)
         return self.begun
 
-    async def _begin(self, *, more: bool) -> int:
+    async def _begin(self, end: float) -> int:
         """Fills the free places; returns how many."""
+        # Also where no place is free: another process would begin as many beside those under way.
+        held = await database_sync_to_async(leases.renew)(LEASE, self.holder)
         free = settings.SERVERS_CHECK_CONCURRENCY - len(self.under_way)
-        if not more or not free:
+        if not held or not free or ending.is_set() or time.monotonic() > end:
             return 0
-        due = await database_sync_to_async(self._claim)(free)
+        due = await database_sync_to_async(checks.claim_due)(free)
         for server in due:
             task = asyncio.create_task(self._check(server))
             self.under_way.add(task)
             task.add_done_callback(self.under_way.discard)
         self.begun += len(due)
         return len(due)
-
-    def _claim(self, limit: int) -> list[Server]:
-        return checks.claim_due(limit) if leases.renew(LEASE, self.holder) else []
 
     async def _check(self, server: Server) -> None:
         try:
@@ -87,6 +90,8 @@ async def check(server: Server, keys: ssh.Keys) -> ssh.Outcome:
         shared = server.shared_credential
         named = f"credential “{shared}”" if shared else "credential"
         return ssh.Outcome(False, f"The stored {named} cannot be read: {error}.", None)
+    except ObjectDoesNotExist:  # so nobody will record this
+        return ssh.Outcome(False, "It was deleted, or given another credential.", None)
     return await ssh.check(target, timeout=settings.SERVERS_TEST_TIMEOUT, keys=keys)
 
 

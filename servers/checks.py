@@ -92,7 +92,7 @@ def request_checks(servers: Iterable[Server], actor: Any) -> tuple[list[Server],
 def _queue_checks() -> None:
     from servers.tasks import run_due_checks
 
-    run_due_checks.apply_async(retry=False)
+    run_due_checks.delay()
 
 
 def claim_due(limit: int) -> list[Server]:
@@ -177,7 +177,9 @@ def record_outcome(server_id: int, test_id: uuid.UUID, outcome: ssh.Outcome) -> 
 
 def _note_host_key(server: Server, outcome: ssh.Outcome) -> None:
     """The first key is accepted where the environment says so; any other waits for a person."""
-    if not outcome.host_key or outcome.host_key == server.host_key:
+    if not outcome.host_key:
+        return  # none was seen; what was offered before can still be accepted
+    if outcome.host_key == server.host_key:
         server.offered_host_key = ""
     elif not server.host_key and accepts_new_host_key(server):
         server.host_key, server.offered_host_key = outcome.host_key, ""
@@ -186,8 +188,14 @@ def _note_host_key(server: Server, outcome: ssh.Outcome) -> None:
 
 
 def fail_overdue_tests() -> int:
-    """Fails the tests whose worker was lost; returns how many."""
-    overdue = Q(status=Server.Status.TESTING, test_requested_at__lt=timezone.now() - OVERDUE)
+    """Fails the tests whose worker was lost; returns how many.
+
+    A check that nobody saw is due again instead: nobody waits for it, and it found nothing bad.
+    """
+    now = timezone.now()
+    overdue = Server.objects.filter(test_id__isnull=False, test_requested_at__lt=now - OVERDUE)
+    seen = Q(status=Server.Status.TESTING)
+    overdue.exclude(seen).update(test_id=None, next_check_at=now)
     lost = ssh.Outcome(False, "No worker reported a result. Is a worker running?", None)
-    rows = Server.objects.filter(overdue).values_list("pk", "test_id")
+    rows = list(overdue.filter(seen).values_list("pk", "test_id"))
     return sum(record_outcome(key, test_id, lost) for key, test_id in rows if test_id)

@@ -13,6 +13,7 @@ from django.apps import apps
 from django.conf import settings
 from django.db import models, transaction
 from django.db.models.functions import Cast
+from django.db.models.query_utils import DeferredAttribute
 
 BATCH: Final = 100  # rows that are locked at a time
 
@@ -25,25 +26,49 @@ def cipher() -> MultiFernet:
     return MultiFernet([Fernet(key) for key in settings.FIELD_ENCRYPTION_KEYS])
 
 
+class Unreadable:
+    """Stands in a row for a value that no key opens, so that all else of the row can be used."""
+
+
+class SecretAttribute(DeferredAttribute):
+    """Raises DecryptionError, which names the field, to whoever asks for what no key opens."""
+
+    def __get__(self, instance: models.Model | None, cls: Any = None) -> Any:
+        if instance is None:
+            return self
+        kept = instance.__dict__
+        name = self.field.attname
+        value = kept[name] if name in kept else super().__get__(instance, cls)
+        if isinstance(value, Unreadable):
+            label = f"{self.field.model._meta.label}.{self.field.name}"
+            raise DecryptionError(f"no key in FIELD_ENCRYPTION_KEYS decrypts {label}")
+        return value
+
+    def __set__(self, instance: models.Model, value: Any) -> None:
+        instance.__dict__[self.field.attname] = value
+
+
 class EncryptedTextField(models.TextField):
     """A text column that holds Fernet tokens. It cannot be searched; empty stays empty.
 
-    Reading a value raises DecryptionError, which names the field, where no key fits.
+    Where no key fits, a row can be read, changed and deleted, and only asking it for this value
+    raises DecryptionError.
     """
+
+    descriptor_class = SecretAttribute
 
     def get_prep_value(self, value: Any) -> Any:
         if isinstance(value, Sealed):
             return str(value)
         return cipher().encrypt(str(value).encode()).decode() if value else ""
 
-    def from_db_value(self, value: str | None, *_: Any) -> str:
+    def from_db_value(self, value: str | None, *_: Any) -> str | Unreadable:
         if not value:
             return ""
         try:
             return cipher().decrypt(value.encode()).decode()
         except InvalidToken:
-            name = f"{self.model._meta.label}.{self.name}"
-            raise DecryptionError(f"no key in FIELD_ENCRYPTION_KEYS decrypts {name}") from None
+            return Unreadable()
 
 
 @dataclass(slots=True)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from django.db.models import Q
+from django.db.models import Q, Value
+from django.db.models.functions import Greatest
 from django.utils import timezone
 
 from servers.models import Sample, Server, StatusPeriod
@@ -25,16 +26,25 @@ def note(server: Server, message: str = "") -> None:
 
     Call it in the transaction that changes the server, with its row locked.
     """
-    now, state = timezone.now(), state_of(server)
-    if state is None:
+    note_many([server], message)
+
+
+def note_many(servers: Iterable[Server], message: str = "") -> None:
+    """The same for many, in as many queries."""
+    now = timezone.now()
+    states = {server.pk: state for server in servers if (state := state_of(server))}
+    current = StatusPeriod.objects.filter(server__in=list(states), ended_at=None)
+    last = {period.server_id: period for period in current}
+    begun = [key for key, state in states.items() if key not in last or last[key].state != state]
+    if not begun:
         return
-    current = StatusPeriod.objects.filter(server=server, ended_at=None).first()
-    if current is not None and current.state == state:
-        return
-    if current is not None:
-        current.ended_at = max(now, current.started_at)
-        current.save(update_fields=["ended_at"])
-    StatusPeriod.objects.create(server=server, state=state, message=message, started_at=now)
+    # A machine whose clock is ahead may have noted the last one.
+    starts = {key: max(now, last[key].started_at) if key in last else now for key in begun}
+    current.filter(server__in=begun).update(ended_at=Greatest("started_at", Value(now)))
+    StatusPeriod.objects.bulk_create(
+        StatusPeriod(server_id=key, state=states[key], message=message, started_at=start)
+        for key, start in starts.items()
+    )
 
 
 def state_of(server: Server) -> str | None:
@@ -86,7 +96,8 @@ def uptimes(servers: Collection[int], window: timedelta) -> dict[int, Uptime]:
     for key, state, start, end in rows.order_by().values_list(
         "server_id", "state", "started_at", "ended_at"
     ):
-        seconds[key, state] += ((end or now) - max(start, since)).total_seconds()
+        span = min(end or now, now) - max(start, since)
+        seconds[key, state] += max(span.total_seconds(), 0)  # or it began while this was read
     return {key: Uptime(*(seconds[key, state] for state in states)) for key in servers}
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
+from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.db import transaction
@@ -34,46 +36,50 @@ def begin(server: Server, reason: str, until: datetime) -> None:
 
     Raises ValidationError, by field, for an end that is not in the future and for no reason.
     """
+    begin_many([server], reason, until)
+    server.refresh_from_db()
+
+
+def begin_many(servers: Iterable[Server], reason: str, until: datetime) -> None:
+    """The same for many; the instances are left as they are."""
     if until <= timezone.now():
         raise ValidationError({"until": "Enter a time in the future."})
     if not reason.strip():
         raise ValidationError({"reason": "Say why."})
-    with transaction.atomic():
-        _set(_locked(Q(pk=server.pk)), reason.strip(), until)
-    server.refresh_from_db()
+    _set(Q(pk__in=[server.pk for server in servers]), reason.strip(), until)
 
 
 def end(server: Server) -> None:
     """Ends it now. The server is checked soon."""
-    with transaction.atomic():
-        _set(_locked(Q(pk=server.pk)), "", None)
+    end_many([server])
     server.refresh_from_db()
+
+
+def end_many(servers: Iterable[Server]) -> None:
+    """The same for many; the instances are left as they are."""
+    _set(Q(pk__in=[server.pk for server in servers]), "", None)
 
 
 def end_those_over() -> int:
     """Ends those whose time is over; returns how many. Each server is checked soon."""
-    over = Server.objects.filter(maintenance_until__lte=timezone.now())
-    return sum(_end_if_over(key) for key in over.values_list("pk", flat=True))
+    return _set(Q(maintenance_until__lte=timezone.now()), "", None)
 
 
-def _end_if_over(key: int) -> bool:
+def _set(condition: Q, reason: str, until: datetime | None) -> int:
+    """How many servers it changed, each of which was locked."""
+    values: dict[str, Any] = {"maintenance_reason": reason, "maintenance_until": until}
     with transaction.atomic():
-        row = _locked(Q(pk=key, maintenance_until__lte=timezone.now()))
-        _set(row, "", None)
-    return row is not None
+        rows = Server.objects.select_for_update().defer("credential").filter(condition)
+        servers = list(rows.exclude(**values))
+        _write(servers, values)
+        for server in servers:
+            server.maintenance_reason, server.maintenance_until = reason, until
+        history.note_many(servers, reason)
+    return len(servers)
 
 
-def _locked(condition: Q) -> Server | None:
-    return Server.objects.select_for_update().defer("credential").filter(condition).first()
-
-
-def _set(row: Server | None, reason: str, until: datetime | None) -> None:
-    if row is None or (row.maintenance_reason, row.maintenance_until) == (reason, until):
-        return
-    row.maintenance_reason, row.maintenance_until = reason, until
-    fields = ["maintenance_reason", "maintenance_until", "updated_at"]
-    if until is None:
-        row.next_check_at = timezone.now()
-        fields.append("next_check_at")
-    row.save(update_fields=fields)
-    history.note(row, reason)
+def _write(servers: list[Server], values: dict[str, Any]) -> None:
+    now = timezone.now()
+    due = {} if values["maintenance_until"] else {"next_check_at": now}
+    rows = Server.objects.filter(pk__in=[server.pk for server in servers])
+    rows.update(**values, **due, updated_at=now)

@@ -190,14 +190,8 @@ class CredentialSerializer(StrictMixin, serializers.ModelSerializer):
         return credential
 
     def update(self, instance: Credential, validated_data: dict[str, Any]) -> Credential:
-        secrets = {"secret", "passphrase"}
-        changed = {
-            n for n, v in validated_data.items() if n in secrets or getattr(instance, n) != v
-        }
-        for name in changed:
-            setattr(instance, name, validated_data[name])
         with told_by_field():
-            services.save_credential(instance, changed)
+            services.edit_credential(instance, validated_data)
         return instance
 
 

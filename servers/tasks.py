@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from typing import Any
 
 from celery import shared_task
+from celery.signals import worker_shutting_down
 from django.contrib.auth import get_user_model
 
 from events.api import acting
@@ -31,6 +33,12 @@ def test_connection(server_id: int, test_id: str, actor_id: int | None) -> None:
 @shared_task
 def run_due_checks() -> None:
     checker.run_due_checks()
+
+
+@worker_shutting_down.connect
+def begin_no_more_checks(**_: Any) -> None:
+    """A worker waits for its tasks before it ends: for the checks under way, not for all due."""
+    checker.ending.set()
 
 
 @shared_task

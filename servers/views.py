@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from django.contrib.auth.mixins import LoginRequiredMixin, PermissionRequiredMixin
-from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse
-from django.shortcuts import get_object_or_404, redirect
-from django.urls import reverse
-from django.views import View
-from django.views.generic import ListView
+from django.core.paginator import Paginator
+from django.db.models import Prefetch, QuerySet
+from django.utils import timezone
+from django.views.generic import DetailView, ListView
 
-from events.api import event_cursor
-from servers import checks
+from events.api import event_cursor, trail
+from servers import checks, history
+from servers.chart import Chart
+from servers.event_map import ServerEvent
 from servers.filters import ServerFilter
-from servers.models import Environment, Server
+from servers.forms import LENGTHS
+from servers.models import Environment, Server, StatusPeriod
+
+PERIODS: Final = 20  # on a page
+BULK_RIGHTS: Final = ["servers.test_server", "servers.maintain_server", "servers.change_server"]
+
+
+def with_present_state(rows: QuerySet[Server]) -> QuerySet[Server]:
+    """Each server's `present` is a list of its open period, in one query for all."""
+    periods = StatusPeriod.objects.filter(ended_at=None)
+    return rows.prefetch_related(Prefetch("periods", periods, to_attr="present"))
 
 
 class ServerList(LoginRequiredMixin, PermissionRequiredMixin, ListView):
@@ -29,7 +39,7 @@ class ServerList(LoginRequiredMixin, PermissionRequiredMixin, ListView):
     def get_queryset(self) -> QuerySet[Server]:
         self.cursor = event_cursor()
         rows = Server.objects.select_related("environment").defer("credential")
-        self.filters = ServerFilter(self.request.GET, queryset=rows)
+        self.filters = ServerFilter(self.request.GET, queryset=with_present_state(rows))
         return self.filters.qs if self.filters.is_valid() else rows.none()
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
@@ -39,17 +49,43 @@ class ServerList(LoginRequiredMixin, PermissionRequiredMixin, ListView):
             "filters": self.filters,
             "statuses": Server.Status.choices,
             "environments": Environment.objects.values_list("name", flat=True),
+            "lengths": LENGTHS,
+            "may_choose": any(self.request.user.has_perm(name) for name in BULK_RIGHTS),
         }
 
 
-class TestConnection(LoginRequiredMixin, PermissionRequiredMixin, View):
-    """Starts a test; a script gets 202 and hears the rest from the stream, a form the list."""
+class ServerDetail(LoginRequiredMixin, PermissionRequiredMixin, DetailView):
+    """One server, how it has been, and who changed what; kept true by its events."""
 
-    permission_required = "servers.test_server"
-    http_method_names = ["post"]
+    permission_required = "servers.view_server"
+    template_name = "servers/detail.html"
+    context_object_name = "server"
 
-    def post(self, request: HttpRequest, pk: int) -> HttpResponse:
-        checks.request_test(get_object_or_404(Server, pk=pk), request.user)
-        if request.headers.get("X-Requested-With") == "fetch":
-            return HttpResponse(status=202)
-        return redirect(reverse("servers:list", query=request.GET))
+    def get_queryset(self) -> QuerySet[Server]:
+        self.cursor = event_cursor()
+        rows = Server.objects.select_related("environment", "shared_credential").defer(
+            "credential", "shared_credential__secret", "shared_credential__passphrase"
+        )
+        return with_present_state(rows)
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        server: Server = self.object
+        periods = Paginator(server.periods.all(), PERIODS).get_page(self.request.GET.get("states"))
+        day, month = history.WINDOWS.values()
+        return super().get_context_data(**kwargs) | {
+            "cursor": self.cursor,
+            "now": timezone.now(),
+            "interval": checks.interval(server),
+            "default_interval": checks.interval(Server()),
+            "period": server.present[0] if server.present else None,  # type: ignore[attr-defined]
+            "periods": periods,
+            "uptimes": [
+                ("24 hours", history.uptimes([server.pk], day)[server.pk]),
+                ("30 days", history.uptimes([server.pk], month)[server.pk]),
+            ],
+            "chart": Chart.of(history.latency_series(server, day)),
+            "trail": trail(self.request, server, without=[ServerEvent.STATUS_CHANGED]),
+            "statuses": Server.Status.choices,
+            "states": StatusPeriod.State.choices,
+            "lengths": LENGTHS,
+        }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sqlite3
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -11,7 +10,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
-import psycopg
 import pytest
 import redis
 from celery import current_app
@@ -23,6 +21,7 @@ from events.catalogue import scoped
 from events.models import Subscription
 from events.relay import relay
 from opsportal.routine import RoutineFilter
+from tests.database import query
 from tests.portal import Portal
 from tests.readers import bearer, make_user
 from tests.services import ROOT, Process, Redis, wait_until
@@ -41,15 +40,6 @@ def subscriber(portal_factory: Callable[..., Portal]) -> Portal:
     portal = portal_factory(DJANGO_SETTINGS_MODULE=SETTINGS)
     portal.manage("migrate", "--verbosity=0")
     return portal
-
-
-def query(portal: Portal, statement: str) -> list[Any]:
-    url = portal.environment["DATABASE_URL"]
-    if url.startswith("sqlite"):
-        with closing(sqlite3.connect(url.removeprefix("sqlite:///"), timeout=20)) as database:
-            return database.execute(statement).fetchall()
-    with psycopg.connect(url) as connection:
-        return connection.execute(statement).fetchall()
 
 
 def effects(portal: Portal) -> list[int]:

@@ -4,6 +4,7 @@ import os
 import pwd
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -16,6 +17,7 @@ from typing import Self
 USER_PREFIX = "opsportal-test-"
 HOST_KEY_TYPES = ("ed25519", "ecdsa", "rsa")  # as ssh-keygen -t names them
 START_SECONDS = 10.0
+LISTENING = "Server listening on"
 
 CONFIG = """
 ListenAddress 127.0.0.1
@@ -87,6 +89,16 @@ class Sshd:
         self._authorized.append(f'command="{command}" {public}' if command else public)
         (self.directory / "authorized_keys").write_text("".join(self._authorized))
         return private
+
+    def change_host_keys(self) -> None:
+        """From the return on, sshd shows new keys of all types, as after a new installation."""
+        starts = self.log.count(LISTENING)
+        for kind in HOST_KEY_TYPES:
+            (self.directory / f"host_{kind}").unlink()
+            generate_key(self.directory / f"host_{kind}", "-t", kind)
+        assert self.process
+        self.process.send_signal(signal.SIGHUP)  # at which it executes itself anew
+        self.wait_for_log(LISTENING, times=starts + 1, seconds=START_SECONDS)
 
     def wait_for_log(self, text: str, *, times: int = 1, seconds: float = 5.0) -> str:
         """Return the log once it holds `text` so many times; raises TimeoutError."""

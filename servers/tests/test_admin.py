@@ -1,32 +1,22 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+import re
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.test import Client
+from django.utils import timezone
 
 from events.api import acting, emit
-from servers import ssh
-from servers.admin import ServerForm
-from servers.models import Environment, Server
-from servers.tests.cast import Job, Person, create_server, place_events, recorded_events
-from servers.tests.keys import new_host_key
+from servers import services
+from servers.admin_forms import ServerForm
+from servers.models import Credential, Environment, Server
+from servers.tests.cast import Person, create_server, place_events, recorded_events
+from servers.tests.desk import PAGE, desk, save
 
 pytestmark = pytest.mark.django_db
-
-PAGE = "/admin/servers/server/"
-
-
-def desk(person: Person) -> Client:
-    """A browser of this person, who is on the staff."""
-    person.user.is_staff = True
-    person.user.save()
-    browser = Client()
-    browser.force_login(person.user)
-    return browser
 
 
 def names(response: Any) -> list[str]:
@@ -35,17 +25,25 @@ def names(response: Any) -> list[str]:
     return [server.name for server in response.context["cl"].result_list]
 
 
-def run_action(browser: Client, action: str, *servers: Server) -> Any:
-    keys = [server.pk for server in servers]
-    return browser.post(PAGE, {"action": action, "_selected_action": keys}, follow=True)
-
-
 @pytest.fixture
 def fleet(environment: Environment) -> list[Server]:
     return [
         create_server("api-01", host="10.0.0.3", environment=environment, tags=["edge"]),
-        create_server("db-01", host="db.example", status="failed"),
-        create_server("web-01", environment=environment, status="failed", last_test_latency=7.4),
+        create_server(
+            "db-01",
+            host="db.example",
+            status="failed",
+            maintenance_until=timezone.now() + timedelta(hours=1),
+            maintenance_reason="<b>disks</b>",
+        ),
+        create_server(
+            "web-01",
+            environment=environment,
+            status="failed",
+            last_test_latency=7.4,
+            maintenance_until=timezone.now() - timedelta(seconds=1),
+            maintenance_reason="over",
+        ),
     ]
 
 
@@ -59,6 +57,10 @@ def fleet(environment: Environment) -> list[Server]:
         ("q=EDGE", ["api-01"]),
         ("q=web failed", []),
         ("q=swordfish", []),
+        ("maintenance=yes", ["db-01"]),
+        ("maintenance=no", ["api-01", "web-01"]),
+        ("maintenance=perhaps", ["api-01", "db-01", "web-01"]),
+        ("shared_credential__id__exact=0", []),
         ("o=-1", ["db-01", "web-01", "api-01"]),
     ],
 )
@@ -77,6 +79,26 @@ def test_the_list_tells_a_latency_or_that_there_is_none(
     assert '<td class="field-latency">–</td>' in page
 
 
+def test_the_list_tells_of_maintenance_until_its_end(viewer: Person, fleet: list[Server]) -> None:
+    page = desk(viewer).get(PAGE).content.decode()
+    assert "UTC: &lt;b&gt;disks&lt;/b&gt;" in page
+    assert "over" not in re.findall(r'<td class="field-maintenance[^"]*">(.*?)</td>', page)
+    assert page.count("until ") == 1
+
+
+def test_the_list_asks_as_few_questions_for_many_servers(
+    operator: Person, fleet: list[Server], django_assert_max_num_queries: Any
+) -> None:
+    browser = desk(operator)
+    shared = Credential(name="deploy", kind="password", secret="swordfish")
+    services.save_credential(shared)
+    for number in range(20):
+        place = Environment.objects.create(name=f"place-{number}")
+        create_server(f"x-{number}", environment=place, credential="", shared_credential=shared)
+    with django_assert_max_num_queries(10):
+        assert len(names(browser.get(PAGE))) == 23
+
+
 def test_those_without_the_right_see_no_servers(outsider: Person, server: Server) -> None:
     assert desk(outsider).get(PAGE).status_code == 403
     assert desk(outsider).get(f"{PAGE}{server.pk}/change/").status_code == 403
@@ -85,59 +107,6 @@ def test_those_without_the_right_see_no_servers(outsider: Person, server: Server
 def test_who_is_not_on_the_staff_is_sent_to_the_login(operator: Person, client: Client) -> None:
     client.force_login(operator.user)
     assert client.get(PAGE).headers["Location"].startswith("/admin/login/")
-
-
-def test_the_action_tests_what_was_chosen(
-    operator: Person,
-    fleet: list[Server],
-    committing: Callable[[], AbstractContextManager[Any]],
-    jobs: Callable[[], list[Job]],
-) -> None:
-    browser = desk(operator)
-    with recorded_events() as events, committing():
-        response = run_action(browser, "test_connection", fleet[0], fleet[2])
-    assert "Connection tests started: 2." in response.content.decode()
-    statuses = dict(Server.objects.values_list("name", "status"))
-    assert statuses == {"api-01": "testing", "db-01": "failed", "web-01": "testing"}
-    assert sorted(job.arguments[0] for job in jobs()) == [fleet[0].pk, fleet[2].pk]
-    assert [event.type for event in events] == ["server.status_changed"] * 2
-    assert {event.actor_username for event in events} == {"operator"}
-    # A test that runs is not started again, and the page says so.
-    response = run_action(browser, "test_connection", *fleet)
-    assert "Connection tests started: 1." in response.content.decode()
-
-
-@pytest.mark.parametrize("action", ["test_connection", "accept_host_key", "delete_selected"])
-def test_a_viewer_is_offered_no_action_and_may_not_run_it(
-    viewer: Person, server: Server, action: str
-) -> None:
-    Server.objects.update(offered_host_key=new_host_key())
-    browser = desk(viewer)
-    assert f'value="{action}"' not in browser.get(PAGE).content.decode()
-    with recorded_events() as events:
-        run_action(browser, action, server)
-    assert events == []
-    server.refresh_from_db()
-    assert (server.status, server.host_key) == ("unknown", "")
-
-
-def test_a_responder_may_test_but_accept_no_key(responder: Person, server: Server) -> None:
-    page = desk(responder).get(PAGE).content.decode()
-    assert 'value="test_connection"' in page
-    assert 'value="accept_host_key"' not in page
-
-
-def test_the_offered_host_keys_of_what_was_chosen_are_accepted(
-    operator: Person, fleet: list[Server]
-) -> None:
-    key = new_host_key()
-    Server.objects.filter(name__in=["api-01", "db-01"]).update(offered_host_key=key)
-    browser = desk(operator)
-    page = browser.get(f"{PAGE}{fleet[0].pk}/change/").content.decode()
-    assert ssh.fingerprint(key) in page.replace("&#x2B;", "+")
-    response = run_action(browser, "accept_host_key", fleet[0], fleet[2])
-    assert "Host keys accepted: 1." in response.content.decode()
-    assert [row.host_key for row in Server.objects.order_by("name")] == [key, "", ""]
 
 
 def test_saving_emits_with_the_actor(operator: Person, environment: Environment) -> None:
@@ -176,10 +145,9 @@ def test_a_form_that_was_open_during_a_test_does_not_undo_its_result(
         return form.cleaned_data
 
     monkeypatch.setattr(ServerForm, "clean", finish_test)
-    form = {"name": server.name, "host": "b", "port": "22", "username": "ops", "tags": ""}
-    desk(operator).post(f"{PAGE}{server.pk}/change/", form)
+    save(desk(operator), f"{PAGE}{server.pk}/change/", tags="web")
     server.refresh_from_db()
-    assert (server.host, server.status) == ("b", "success")
+    assert (server.tags, server.status) == (["web"], "success")
     assert server.last_test_message == "Logged in."
 
 
@@ -209,21 +177,6 @@ def test_tags_that_are_emptied_are_an_empty_list(operator: Person, tags: str) ->
     assert response.status_code == 302
     server.refresh_from_db()
     assert server.tags == []
-
-
-def test_deleting_emits(admin: Person, server: Server) -> None:
-    with recorded_events() as events:
-        desk(admin).post(f"{PAGE}{server.pk}/delete/", {"post": "yes"})
-    [event] = events
-    assert (event.type, event.actor_username) == ("server.deleted", "admin")
-
-
-def test_an_environment_with_servers_is_not_deleted(
-    admin: Person, environment: Environment, fleet: list[Server]
-) -> None:
-    page = f"/admin/servers/environment/{environment.pk}/delete/"
-    desk(admin).post(page, {"post": "yes"})
-    assert Environment.objects.filter(pk=environment.pk).exists()
 
 
 def test_a_servers_history_tells_every_change_that_its_reader_may_see(

@@ -13,7 +13,7 @@ from django.db import transaction
 from events.catalogue import catalogue
 from events.models import Event
 from servers import checks, ssh
-from servers.models import Environment, Server
+from servers.models import Credential, Environment, Server
 from servers.tests.cast import Person, create_server, recorded_events
 from servers.tests.keys import new_host_key
 
@@ -21,7 +21,18 @@ pytestmark = pytest.mark.django_db
 
 T = TypeVar("T")
 Rows = dict[int, dict[str, Any]]
-SHOWN = ("name", "host", "port", "username", "environment", "tags", "status")
+SHOWN = (
+    "name",
+    "host",
+    "port",
+    "username",
+    "shared_credential",
+    "environment",
+    "tags",
+    "check_interval",
+    "maintenance_reason",
+    "status",
+)
 # Known of a new row from its event; the rest of it is known once it changes.
 IN_EVERY_EVENT = ("name", "host", "status")
 
@@ -99,7 +110,7 @@ class Picker:
             "username": f"user{number % 3}",
             "tags": [f"tag{number % 4}"],
             "environment": [None, "production", "staging"][number % 3],
-            "credential": str(number % 2),
+            "check_interval": [None, 0, 60][number % 3],
         }
         return {name: values[name] for name in self.some(sorted(values))}
 
@@ -198,7 +209,34 @@ def delete_some(operator: Person, pick: Picker) -> None:
 
 def request_a_test_by_api(operator: Person, pick: Picker) -> None:
     path = f"/api/v1/servers/{pick.server().pk}/test-connection/"
-    assert operator.call("post", path).status_code == 202
+    assert operator.call("post", path).status_code in (202, 409)
+
+
+def change_the_credential_by_api(operator: Person, pick: Picker) -> None:
+    path = f"/api/v1/servers/{pick.server().pk}/"
+    values = [{"shared_credential": "shared"}, {"credential": "x"}, {"shared_credential": None}]
+    for body in pick.some(values):
+        assert operator.call("patch", path, body).status_code == 200
+
+
+def begin_or_end_maintenance_by_api(operator: Person, pick: Picker) -> None:
+    path = f"/api/v1/servers/{pick.server().pk}/maintenance/"
+    body = {"reason": f"Reason {pick.number(2)}", "until": "2999-01-01T00:00:00Z"}
+    method = ["post", "delete"][pick.number(1)]
+    answer = operator.call(method, path, body if method == "post" else None)
+    assert answer.status_code == 200
+
+
+def change_many_by_api(operator: Person, pick: Picker) -> None:
+    chosen = [server.pk for server in pick.servers()]
+    tags = {"add": [f"tag{pick.number(3)}"], "remove": ["tag1"]}
+    for path, body in (
+        ("maintenance", {"reason": f"Reason {pick.number(2)}", "until": "2999-01-01T00:00:00Z"}),
+        ("tags", tags),
+        ("maintenance", {"until": None}),
+    ):
+        answer = operator.call("post", f"/api/v1/servers/bulk/{path}/", {"servers": chosen} | body)
+        assert answer.status_code == 200
 
 
 def end_a_test(operator: Person, pick: Picker) -> None:
@@ -231,6 +269,9 @@ CHANGES: list[Change] = [
     delete,
     delete_some,
     request_a_test_by_api,
+    change_the_credential_by_api,
+    begin_or_end_maintenance_by_api,
+    change_many_by_api,
     end_a_test,
     change_and_roll_back,
 ]
@@ -239,6 +280,7 @@ CHANGES: list[Change] = [
 @pytest.fixture
 def fleet(environment: Environment) -> None:
     Environment.objects.get_or_create(name="staging")
+    Credential.objects.create(name="shared", kind="password", secret="swordfish")
     for number in range(4):
         create_server(f"server-{number}", environment=environment if number % 2 else None)
 
@@ -282,8 +324,14 @@ DECISIONS = {
     "port": "tracked",
     "username": "tracked",
     "credential": "masked",
+    "shared_credential": "tracked",
     "environment": "tracked",
     "tags": "tracked",
+    "check_interval": "tracked",
+    "next_check_at": "untold: the checker's plan, and what it finds is told",
+    "check_requested_by": "untold: the actor of the status event",
+    "maintenance_until": "tracked",
+    "maintenance_reason": "tracked",
     "status": "transition",
     "last_tested_at": "untold: the status event's own time",
     "last_test_message": "told in the status event",

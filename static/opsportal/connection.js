@@ -16,14 +16,16 @@ const SETTLED = 4_000; // ms for which a status must last before a screen reader
 
 /**
  * @param {string[]} types the event types that the page shows
+ * @param {string} [subject] the one thing that it shows
  * @returns {{stream: import("../events/stream.js").Subscription, cursor: number}}
  */
-export function openStream(types) {
+export function openStream(types, subject = "") {
   const badge = document.getElementById("connection");
   const cursor = Number(badge.dataset.cursor);
   const stream = useSSE({
     url: badge.dataset.stream,
     types,
+    subject,
     lastEventId: cursor,
     onUnauthorized: () => goToLogin(badge.dataset.login),
   });

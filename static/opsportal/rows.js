@@ -5,19 +5,20 @@
  * page as text only.
  */
 
+import { highlight } from "./highlight.js";
+import { noteState } from "./states.js";
 import { setTime } from "./times.js";
-
-const HIGHLIGHT = 2_000; // ms
 
 const statuses = document.getElementById("statuses").textContent;
 const labels = Object.fromEntries(JSON.parse(statuses));
-const stillness = matchMedia("(prefers-reduced-motion: reduce)");
 
 /** How a row shows each thing that an event may tell of its server. */
 const SHOW = {
   name(row, name) {
     write(row, ".name", name);
     row.querySelector(".test")?.setAttribute("aria-label", `Test ${name}`);
+    row.querySelector(".choose")?.setAttribute("aria-label", `Choose ${name}`);
+    row.querySelector(".test")?.setAttribute("data-refused", `${name} was not tested`);
   },
   host: (row) => write(row, ".address", address(row.dataset)),
   port: (row) => write(row, ".address", address(row.dataset)),
@@ -26,14 +27,16 @@ const SHOW = {
   status: (row, status) => write(row, ".status", labels[status]),
   message: (row, message) => write(row, ".message", message),
   latency: (row, milliseconds) => write(row, ".duration", milliseconds ? `${milliseconds} ms` : "—"),
-  tested: (row, moment) => setTime(row.querySelector("time"), moment),
+  maintenance_until: (row, end) => (row.querySelector(".badge").hidden = !end),
+  maintenance_reason: (row, reason) => (row.querySelector(".badge").title = reason),
 };
 
-/** Shows what is told of a server, and leaves the rest of its row as it is. */
-export function update(row, told) {
+/** Shows what is told of a server, and leaves the rest of its row as it is. `moment` is when. */
+export function update(row, told, moment) {
   const fields = Object.keys(told).filter((field) => field in SHOW);
   for (const field of fields) row.dataset[field] = asText(told[field]);
   for (const field of fields) SHOW[field](row, told[field]);
+  if (noteState(row)) setTime(row.querySelector("time"), moment);
 }
 
 /** A field as a data attribute holds it. Tags have no spaces in them. */
@@ -68,11 +71,4 @@ function tagElement(tag) {
 function address({ host, port }) {
   const shown = host.includes(":") ? `[${host}]` : host;
   return port ? `${shown}:${port}` : shown;
-}
-
-/** Nothing moves, and the few steps keep a list with many changes from painting all the time. */
-export function highlight(cell) {
-  const easing = stillness.matches ? "steps(1, jump-end)" : "steps(5, jump-end)";
-  const backgroundColor = ["var(--highlight)", "transparent"];
-  cell.animate({ backgroundColor }, { duration: HIGHLIGHT, easing });
 }

@@ -5,12 +5,14 @@
  * give the list another order or other members are counted in a notice, and shown on demand.
  */
 
-import { goToLogin, openStream } from "./connection.js";
-import { asText, highlight, update, write } from "./rows.js";
+import { keepChoice } from "./bulk.js";
+import { openStream } from "./connection.js";
+import { highlight } from "./highlight.js";
+import { nameZones, send } from "./posting.js";
+import { asText, update, write } from "./rows.js";
 import { keepTimes, showTimes } from "./times.js";
 
 const DELETED_FOR = 3_000; // ms for which a deleted server's row stays, struck
-const PROBLEM_FOR = 10_000; // ms for which a test that could not be started is told of
 const REFRESH_AGAIN = 3_000; // ms after which a refresh that failed is tried again
 
 const find = (id) => document.getElementById(id);
@@ -22,7 +24,7 @@ const rows = () => [...table.tBodies[0].querySelectorAll("tr:not(.deleted)")];
 // The list: its order and its filters
 
 const query = new URLSearchParams(location.search);
-const ORDERS = { last_tested_at: "tested", last_test_latency: "latency" };
+const ORDERS = { last_test_latency: "latency" };
 const ordering = query.get("ordering") || "name";
 const descends = ordering.startsWith("-");
 const orderedBy = ORDERS[ordering.replace("-", "")] ?? ordering.replace("-", "");
@@ -32,6 +34,7 @@ const FILTERS = {
   status: ["status"],
   environment: ["environment"],
   tag: ["tags"],
+  maintenance: ["maintenance_until"],
 };
 const filters = Object.entries(FILTERS)
   .map(([name, fields]) => ({ fields, wanted: query.get(name) ?? "", name }))
@@ -46,6 +49,7 @@ function matches(server) {
 
 function passes(filter, text, wanted) {
   if (filter === "search") return text.toLowerCase().includes(wanted.toLowerCase());
+  if (filter === "maintenance") return (text !== "") === (wanted === "true");
   return filter === "tag" ? text.split(" ").includes(wanted) : text === wanted;
 }
 
@@ -74,9 +78,11 @@ const added = new Set(); // ids of servers that the list would show if it were f
 const misplaced = new Set(); // ids of those it would show elsewhere, or no more
 
 const HANDLERS = {
-  "server.created": ({ data }) => create(data),
-  "server.updated": ({ data }) => amend(data, { ...data, ...newValues(data.changes) }, data.changes),
-  "server.status_changed": (event) => amend(event.data, outcome(event), { status: true }),
+  "server.created": ({ data, timestamp }) => create(data, timestamp),
+  "server.updated": ({ data, timestamp }) =>
+    amend(data, { ...data, ...newValues(data.changes) }, data.changes, timestamp),
+  "server.status_changed": ({ data, timestamp }) =>
+    amend(data, outcome(data), { status: true }, timestamp),
   "server.deleted": ({ data }) => remove(data),
 };
 
@@ -84,26 +90,29 @@ function newValues(changes) {
   return Object.fromEntries(Object.entries(changes).map(([field, change]) => [field, change.new]));
 }
 
-/** A test that has ended has a time, and, where it succeeded, tells how long it took. */
-function outcome({ timestamp, data: { name, new_status: status, message } }) {
-  if (status !== "success" && status !== "failed") return { name, status, message };
+/** A test that has succeeded tells how long it took. */
+function outcome({ name, new_status: status, message }) {
   const latency = status === "success" ? /\((\d+) ms\)\.$/.exec(message)?.[1] : undefined;
-  return { name, status, message, latency, tested: timestamp };
+  return status === "success" || status === "failed"
+    ? { name, status, message, latency }
+    : { name, status, message };
 }
 
-function create(server) {
+function create(server, moment) {
   if (rowOf(server.id)) return;
-  if (hasPlaceForNew()) insert(server);
+  if (hasPlaceForNew()) insert(server, moment);
   else if (matches(server)) added.add(server.id);
 }
 
-function insert(server) {
+function insert(server, moment) {
   const row = find("server-row").content.firstElementChild.cloneNode(true);
   row.id = `server-${server.id}`;
   row.dataset.id = server.id;
-  const path = table.dataset.test.replace("/0/", `/${server.id}/`);
-  row.querySelector(".test")?.setAttribute("formaction", path + location.search);
-  update(row, server);
+  const pathTo = (path) => path.replace("/0/", `/${server.id}/`);
+  row.querySelector(".name").href = pathTo(table.dataset.detail);
+  row.querySelector(".test")?.setAttribute("formaction", pathTo(table.dataset.test) + location.search);
+  row.querySelector(".choose")?.setAttribute("value", server.id);
+  update(row, server, moment);
   const next = rows().find((other) => comesBefore(row, other)) ?? null;
   table.tBodies[0].insertBefore(row, next);
   placed.set(row, row.dataset[orderedBy]);
@@ -111,10 +120,10 @@ function insert(server) {
   count(+1);
 }
 
-function amend({ id }, told, changes) {
+function amend({ id }, told, changes, moment) {
   const row = rowOf(id);
   if (row) {
-    update(row, told);
+    update(row, told, moment);
     mark(misplaced, id, !isInPlace(row));
   } else if (filters.some(({ fields }) => fields.some((field) => field in changes))) {
     mark(added, id, matches(told));
@@ -130,6 +139,8 @@ function remove({ id }) {
   row.removeAttribute("id");
   row.classList.add("deleted");
   row.querySelector(".test")?.setAttribute("disabled", "");
+  row.querySelector(".choose")?.remove();
+  choice.show();
   write(row, ".status", "Deleted");
   setTimeout(() => row.remove(), DELETED_FOR);
   count(-1);
@@ -160,6 +171,8 @@ function showNews() {
   if (find("news").textContent !== text) find("news").textContent = text;
   find("show-news").hidden = !parts.length;
 }
+
+const choice = keepChoice(table);
 
 // Joining the page and the stream
 
@@ -207,6 +220,7 @@ function show(page) {
   const focused = document.activeElement.closest("tr")?.id;
   for (const id of ["count", "empty", "pages"]) find(id).replaceWith(page.getElementById(id));
   table.replaceChildren(...page.getElementById("servers").children);
+  choice.restore();
   if (focused) find(focused)?.querySelector("button")?.focus();
   added.clear();
   misplaced.clear();
@@ -219,49 +233,8 @@ function show(page) {
   missed.forEach(receive);
 }
 
-// Connection tests
-
-/** Sends a row's form as the browser would, and stays; what becomes of it comes by the stream. */
-async function startTest(form, button) {
-  if (button.ariaBusy === "true") return;
-  button.ariaBusy = "true";
-  const { status, isLogin } = await post(button.formAction, form);
-  button.ariaBusy = null;
-  if (isLogin) goToLogin(find("connection").dataset.login);
-  else tellProblem(status === 202 ? "" : problem(button.closest("tr"), status));
-}
-
-/** The answer's status, or 0 where there is none. */
-async function post(address, form) {
-  try {
-    const response = await fetch(address, {
-      method: "POST",
-      headers: { "X-Requested-With": "fetch" },
-      body: new URLSearchParams(new FormData(form)),
-    });
-    return { status: response.status, isLogin: response.redirected };
-  } catch {
-    return { status: 0, isLogin: false };
-  }
-}
-
-let problemTimer = 0;
-
-function tellProblem(text) {
-  clearTimeout(problemTimer);
-  find("problem").textContent = text;
-  if (text) problemTimer = setTimeout(() => tellProblem(""), PROBLEM_FOR);
-}
-
-function problem(row, status) {
-  const { name } = row.dataset;
-  if (status === 0) return `${name} was not tested: the portal does not answer.`;
-  if (status === 403) return `${name} was not tested: you may not, or this page is too old. Reload it.`;
-  if (status === 404) return `${name} was not tested: it has been deleted.`;
-  return `${name} was not tested: the portal failed (${status}).`;
-}
-
 keepTimes();
+nameZones();
 notePlaces();
 for (const type of Object.keys(HANDLERS)) stream.on(type, receive);
 stream.on("stream.reset", refresh);
@@ -270,5 +243,5 @@ stream.on("stream.open", ({ data }) => data.types.length || refresh());
 find("show-news").addEventListener("click", refresh);
 find("test")?.addEventListener("submit", (event) => {
   event.preventDefault();
-  startTest(event.target, event.submitter);
+  send(event.target, event.submitter);
 });

@@ -1,0 +1,62 @@
+/** One server's page, kept true by the events of that server. */
+
+import { openStream } from "./connection.js";
+import { showFacts, showNextCheck, showTime } from "./facts.js";
+import { showAcceptance, showTestedKey } from "./host_key.js";
+import { nameZones, send } from "./posting.js";
+import { addChanges, addPeriod } from "./record.js";
+import { keepTimes } from "./times.js";
+
+const find = (id) => document.getElementById(id);
+const server = find("server");
+
+const HANDLERS = {
+  "server.updated": updated,
+  "server.status_changed": tested,
+  "server.deleted": deleted,
+};
+
+function updated(event) {
+  const { changes } = event.data;
+  const values = Object.entries(changes).map(([field, change]) => [field, change.new]);
+  const told = Object.fromEntries(values);
+  showState(event, told, told.maintenance_reason ?? "");
+  showAcceptance(event.data);
+  addChanges(event);
+}
+
+function tested(event) {
+  const { new_status: status, message } = event.data;
+  showState(event, { status, message }, message);
+  showTestedKey(event.data);
+  if (status === "testing") showNextCheck(event.timestamp);
+}
+
+function showState({ timestamp }, told, message) {
+  if (!showFacts(told)) return;
+  showTime("since", timestamp, "span");
+  addPeriod(find("present").dataset.state, timestamp, message);
+}
+
+function deleted({ actor }) {
+  const who = actor ? ` by ${actor.username}` : "";
+  find("gone").textContent = `This server has been deleted${who}. What you see is what was known of it.`;
+  find("gone").hidden = false;
+  find("banner").hidden = true;
+  server.classList.add("deleted");
+  server.querySelectorAll("form").forEach((form) => form.remove());
+}
+
+const { stream } = openStream(Object.keys(HANDLERS), `servers.server/${server.dataset.id}`);
+
+keepTimes();
+nameZones();
+for (const [type, handle] of Object.entries(HANDLERS)) stream.on(type, handle);
+// What cannot be replayed is fetched; and rights can end while nobody is connected.
+stream.on("stream.reset", () => location.reload());
+stream.on("stream.open", ({ data }) => data.types.length || location.reload());
+server.addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const form = event.target;
+  if (await send(form, event.submitter)) form.reset();
+});
