@@ -44,6 +44,7 @@ urlpatterns = [
     path("login/", LoginView.as_view(redirect_authenticated_user=True), name="login"),
     path("logout/", LogoutView.as_view(), name="logout"),
     path("servers/", include("servers.urls")),
+    path("notifications/", include("incidents.urls")),
     path("streams/", monitor.Monitor.as_view(), name="streams"),
     path("admin/", admin.site.urls),
     path("api/v1/", include(api)),

@@ -1,6 +1,7 @@
 /** The page's connection to the stream: started from what the page carries, shown in its header. */
 
 import { useSSE } from "../events/stream.js";
+import { RING, ring } from "./bell.js";
 
 const WORDS = {
   connecting: "Connecting",
@@ -15,6 +16,8 @@ const NEWS = {
 const SETTLED = 4_000; // ms for which a status must last before a screen reader hears of it
 
 /**
+ * One stream for the page and its bell: a browser has few connections.
+ *
  * @param {string[]} types the event types that the page shows
  * @param {string} [subject] the one thing that it shows
  * @returns {{stream: import("../events/stream.js").Subscription, cursor: number}}
@@ -24,15 +27,24 @@ export function openStream(types, subject = "") {
   const cursor = Number(badge.dataset.cursor);
   const stream = useSSE({
     url: badge.dataset.stream,
-    types,
-    subject,
+    types: [...types, RING],
     lastEventId: cursor,
     onUnauthorized: () => goToLogin(badge.dataset.login),
   });
   show(badge, stream.status);
   stream.onStatus((status) => show(badge, status));
   stream.onStatus(announcer());
-  return { stream, cursor };
+  stream.on(RING, ring);
+  return { stream: subject ? about(subject, stream) : stream, cursor };
+}
+
+/** The stream, of whose events only those about one thing are handed on. */
+function about(subject, stream) {
+  const on = (type, fn) =>
+    stream.on(type, (event) => {
+      if (!event.subject || event.subject === subject) fn(event);
+    });
+  return Object.assign(Object.create(stream), { on });
 }
 
 /** @param {string} login */

@@ -54,7 +54,7 @@ nameZones();
 for (const [type, handle] of Object.entries(HANDLERS)) stream.on(type, handle);
 // What cannot be replayed is fetched; and rights can end while nobody is connected.
 stream.on("stream.reset", () => location.reload());
-stream.on("stream.open", ({ data }) => data.types.length || location.reload());
+stream.on("stream.open", ({ data }) => data.types.some((type) => type in HANDLERS) || location.reload());
 server.addEventListener("submit", async (event) => {
   event.preventDefault();
   const form = event.target;

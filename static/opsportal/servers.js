@@ -239,7 +239,7 @@ notePlaces();
 for (const type of Object.keys(HANDLERS)) stream.on(type, receive);
 stream.on("stream.reset", refresh);
 // Rights can end while nobody is connected: the page then says so itself.
-stream.on("stream.open", ({ data }) => data.types.length || refresh());
+stream.on("stream.open", ({ data }) => data.types.some((type) => type in HANDLERS) || refresh());
 find("show-news").addEventListener("click", refresh);
 find("test")?.addEventListener("submit", (event) => {
   event.preventDefault();

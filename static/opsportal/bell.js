@@ -1,0 +1,16 @@
+/** The bell in the header: how many notifications of this user are unread. */
+
+/** The type of event that rings it, where it is addressed to no channel. */
+export const RING = "notification.sent";
+
+const MOST = 99; // that are shown as a number
+
+/** @param {import("../events/stream.js").StreamEvent} event */
+export function ring({ data }) {
+  if (data.channel !== null) return;
+  const bell = document.getElementById("bell");
+  const unread = Number(bell.dataset.unread) + 1;
+  bell.dataset.unread = unread;
+  bell.querySelector("[data-count]").textContent = unread > MOST ? `${MOST}+` : unread;
+  bell.setAttribute("aria-label", `Notifications, ${unread} unread`);
+}
