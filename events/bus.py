@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from asgiref.sync import sync_to_async
@@ -94,7 +93,7 @@ def append(events: list[Event]) -> list[Event]:
         with transaction.atomic():
             Event.objects.bulk_create(events)
             transaction.on_commit(relay.ring, robust=True)
-            transaction.on_commit(partial(metrics.appended.add, len(events)), robust=True)
+            transaction.on_commit(lambda: metrics.appended.add(len(events)), robust=True)
     return events
 
 

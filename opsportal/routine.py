@@ -6,6 +6,8 @@ import logging
 from typing import Final
 
 ROUTINE: Final = (
+    "incidents.tasks.deliver_due",
+    "incidents.tasks.resolve_recovered",
     "opsportal.tasks.run_due_subscriptions",
     "opsportal.tasks.run_subscription",
     "servers.tasks.end_maintenance",

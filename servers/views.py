@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from django.contrib.auth.mixins import LoginRequiredMixin, PermissionRequiredMixin
 from django.core.paginator import Paginator
-from django.db.models import Prefetch, QuerySet
+from django.db.models import BooleanField, ExpressionWrapper, Prefetch, Q, QuerySet
 from django.utils import timezone
 from django.views.generic import DetailView, ListView
 
@@ -66,7 +66,8 @@ class ServerDetail(LoginRequiredMixin, PermissionRequiredMixin, DetailView):
         rows = Server.objects.select_related("environment", "shared_credential").defer(
             "credential", "shared_credential__secret", "shared_credential__passphrase"
         )
-        return with_present_state(rows)
+        has_own = ExpressionWrapper(~Q(credential=""), BooleanField())
+        return with_present_state(rows).annotate(has_own_credential=has_own)
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         server: Server = self.object

@@ -315,3 +315,14 @@ def test_without_scripts_the_forms_work_and_come_back(
     plain.get_by_role("button", name="Test").click()
     expect(plain.locator(".messages")).to_contain_text("web-01 is in maintenance")
     assert plain.url.endswith(f"/servers/{key_of(site)}/")
+
+
+def test_the_credential_is_named_and_never_shown(site: Site, page: Page) -> None:
+    open_server(site, page)
+    credential = page.locator("#credential")
+    expect(credential).to_have_text("None")
+    site.change("web-01", credential="swordfish")
+    expect(credential).to_have_text("Its own")
+    page.reload()
+    expect(credential).to_have_text("Its own")
+    assert "swordfish" not in page.content()

@@ -16,7 +16,9 @@ const SHOW = {
   host: () => write("address", address(find("present").dataset)),
   port: () => write("address", address(find("present").dataset)),
   username: (name) => write("username", name),
-  shared_credential: (name) => write("credential", name ?? "Its own"),
+  // The event of one that takes the other's place tells of both, in this order.
+  shared_credential: (name) => write("credential", name ?? "None"),
+  credential: () => find("credential").textContent === "None" && write("credential", "Its own"),
   environment: (name) => write("environment", name ?? "—"),
   tags: showTags,
   check_interval: showInterval,
