@@ -13,6 +13,8 @@ from events.catalogue import (
 from events.context import acting
 from events.cursor import EventCursorMixin, event_cursor
 from events.deduplication import deduplicate
+from events.fields import JSONTextField
+from events.log import public
 from events.models import EmittingModel
 from events.payload import InvalidEventData
 from events.permissions import ModelPermissions
@@ -33,6 +35,7 @@ __all__ = [
     "EventTrailMixin",
     "InvalidEventData",
     "InvalidSubject",
+    "JSONTextField",
     "ModelPermissions",
     "SystemEvent",
     "UnknownEventType",
@@ -47,6 +50,7 @@ __all__ = [
     "events_about",
     "everyones_access_changed",
     "format_timestamp",
+    "public",
     "register",
     "subject_of",
     "subscribe",

@@ -79,6 +79,15 @@ class EventMap:
         """Names of the fields whose old values must be known when a row is saved."""
         return [*self.tracked, *self.masked, *self.transitions]
 
+    def may_tell_of(self, changed: Collection[str]) -> bool:
+        """Whether a change of these fields may be an event: also what is computed of them."""
+        meta = self.model._meta
+        fields: list[Any] = [meta.pk if name == "pk" else meta.get_field(name) for name in changed]
+        watched: list[Any] = [meta.get_field(name) for name in self.watched()]
+        return any(field in watched or field.primary_key for field in fields) or any(
+            getattr(field, "generated", False) for field in watched
+        )
+
 
 @dataclass(slots=True)
 class Catalogue:

@@ -9,7 +9,7 @@ class ModelPermissions(DjangoModelPermissions):
     """REST framework's own asks nothing for GET; here reading needs `view`.
 
     A view whose action needs another permission names it in `action_permissions`, as
-    `{"test_connection": "servers.test_server"}`.
+    `{"test_connection": "servers.test_server"}`; where it names several, all of them are needed.
     """
 
     perms_map = DjangoModelPermissions.perms_map | {
@@ -21,5 +21,6 @@ class ModelPermissions(DjangoModelPermissions):
         named = getattr(view, "action_permissions", {}).get(getattr(view, "action", None))
         if named is None:
             return super().has_permission(request, view)
+        needed = (named,) if isinstance(named, str) else named
         user = request.user
-        return bool(user and user.is_authenticated and user.has_perm(named))
+        return bool(user and user.is_authenticated and user.has_perms(needed))

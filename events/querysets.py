@@ -22,25 +22,36 @@ rows_updated = Signal()  # changes: list of (before, after) pairs of instances
 
 class EventQuerySet(models.QuerySet[M]):
     def update(self, **values: Any) -> int:
-        """As Django's; the rows are locked and read before, and read again after.
+        """As Django's; the rows are locked, and read before and after where events may tell of it.
 
-        `bulk_update()` comes through here too.
+        All lock in one order, so that no two wait for each other. `bulk_update()` comes through
+        here too.
         """
-        rows = self.model._base_manager.using(self.db)
         event_map = catalogue.maps.get(self.model)
-        secrets = event_map.untouched_secrets(values) if event_map else []
         with transaction.atomic(using=self.db):
-            matching = self.order_by().values("pk")
-            old = rows.select_for_update().filter(pk__in=matching).defer(*secrets)
-            before = {row.pk: row for row in old}
-            count = super(EventQuerySet, self.filter(pk__in=list(before))).update(**values)
-            after = rows.filter(pk__in=list(before)).order_by("pk").defer(*secrets)
-            changes = [(before[row.pk], row) for row in after]
-            rows_updated.send(sender=self.model, changes=changes)
+            if event_map is None or event_map.may_tell_of(values):
+                secrets = event_map.untouched_secrets(values) if event_map else []
+                count = self._update_and_tell(values, secrets)
+            else:
+                keys = list(self._locked().values_list("pk", flat=True))
+                count = super(EventQuerySet, self.filter(pk__in=keys)).update(**values)
         self._result_cache = None
         return count
 
     update.alters_data = True  # type: ignore[attr-defined]
+
+    def _locked(self) -> models.QuerySet[M]:
+        rows = self.model._base_manager.using(self.db).select_for_update()
+        return rows.filter(pk__in=self.order_by().values("pk")).order_by("pk")
+
+    def _update_and_tell(self, values: dict[str, Any], secrets: list[str]) -> int:
+        before = {row.pk: row for row in self._locked().defer(*secrets)}
+        count = super(EventQuerySet, self.filter(pk__in=list(before))).update(**values)
+        rows = self.model._base_manager.using(self.db)
+        after = rows.filter(pk__in=list(before)).order_by("pk").defer(*secrets)
+        changes = [(before[row.pk], row) for row in after]
+        rows_updated.send(sender=self.model, changes=changes)
+        return count
 
     def bulk_create(
         self,

@@ -15,7 +15,6 @@ from django.db.models.lookups import GreaterThan
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 
-from events import log
 from events.audience import user_key
 from events.catalogue import catalogue
 from events.models import Event
@@ -38,14 +37,14 @@ def readable_by(user: Any) -> QuerySet[Event]:
     return _readable_by(user, Event.objects.filter(position__isnull=False))
 
 
-def events_about(instance: Model, user: Any) -> list[dict[str, Any]]:
-    """All that this user may read of an object, in their public form, in order.
+def events_about(instance: Model, user: Any) -> QuerySet[Event]:
+    """All that this user may read of an object, in order.
 
-    What was committed just now is last, and has no position yet: its `id` is None.
+    What was committed just now is last, and has no position yet.
     """
     about = Event.objects.filter(subject=subject_of(instance))
     order = (F("position").asc(nulls_last=True), "pk")
-    return [log.public(event) for event in _readable_by(user, about).order_by(*order)]
+    return _readable_by(user, about).order_by(*order)
 
 
 def _readable_by(user: Any, events: QuerySet[Event]) -> QuerySet[Event]:

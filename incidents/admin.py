@@ -25,7 +25,7 @@ from servers.models import Server
 
 class IncidentForm(forms.ModelForm):
     servers = forms.ModelMultipleChoiceField(
-        Server.objects.defer("credential"), required=False, help_text="What it affects."
+        Server.objects.without_secrets(), required=False, help_text="What it affects."
     )
     description = forms.CharField(
         required=False,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime, timedelta
 
 from django.db import transaction
@@ -20,9 +21,10 @@ def note_check(server_id: int, failed: bool, message: str, at: datetime) -> None
     """Counts the result of a check that ended then; opens an incident, or adds to the one there is.
 
     Call it in a transaction, with the results of a server in their order. In maintenance nothing
-    is counted.
+    is counted; a failure that says the same as the last is noted only as the 4th, 8th, 16th … in
+    a row.
     """
-    server = Server.objects.select_for_update().defer("credential").filter(pk=server_id).first()
+    server = Server.objects.without_secrets().select_for_update().filter(pk=server_id).first()
     if server is None or _was_in_maintenance(server, at):
         return
     rules = AutomaticIncidents.load()
@@ -30,24 +32,45 @@ def note_check(server_id: int, failed: bool, message: str, at: datetime) -> None
         forget_failures(server_id)
         return
     watch, _ = Watch.objects.get_or_create(server=server)
-    watch.failures += 1
+    news = message != watch.message
+    watch.failures, watch.message = watch.failures + 1, message
     watch.save()
     incident = current_incident(server)
     if incident is not None:
-        services.comment(incident, None, f"Check {watch.failures} in a row failed: {message}")
+        if news or _is_power_of_two(watch.failures):
+            text = f"Check {watch.failures} in a row failed: {quoted(message)}"
+            services.comment(incident, None, text)
     elif watch.failures >= rules.failures:
         _open(server, rules, watch.failures, message)
 
 
+def quoted(message: str) -> str:
+    """What a machine said, in a span of code: it is no Markdown, and not the portal's own words.
+
+    https://spec.commonmark.org/0.31.2/#code-spans: its fence is longer than any within it.
+    """
+    words = " ".join(message.split())
+    fence = "`" * (max(map(len, re.findall("`+", words)), default=0) + 1)
+    edge = " " if words.startswith("`") or words.endswith("`") else ""
+    return f"{fence}{edge}{words}{edge}{fence}" if words else ""
+
+
 def forget_failures(server_id: int) -> None:
     """The next one is the first in a row."""
-    Watch.objects.filter(server=server_id).update(failures=0)
+    # By `server__pk`, which takes numbers that no database does: events are also made by hand.
+    Watch.objects.filter(server__pk=server_id).update(failures=0)
 
 
 def current_incident(server: Server) -> Incident | None:
     """The unresolved incident that the portal opened for this server, with its row locked."""
     rows = Incident.objects.select_for_update()
     return rows.filter(watched=server, status__in=UNRESOLVED).first()
+
+
+def _is_power_of_two(number: int) -> bool:
+    """These alone are noted of the same failure: a server that is down for a week has no more to
+    tell than one that is down for a day."""
+    return number & (number - 1) == 0
 
 
 def _was_in_maintenance(server: Server, at: datetime) -> bool:
@@ -61,7 +84,7 @@ def _open(server: Server, rules: AutomaticIncidents, failures: int, message: str
     times = "A check" if failures == 1 else f"{failures} checks in a row"
     incident = Incident(
         title=f"{server.name} fails its checks",
-        description=f"{times} failed. The last one said: {message}",
+        description=f"{times} failed. The last one said: {quoted(message)}",
         severity=rules.severity,
         automatic=True,
         watched=server,
@@ -96,7 +119,7 @@ def _well(since: datetime) -> QuerySet[StatusPeriod]:
 def _resolve(incident: Incident, since: datetime) -> bool:
     """Looks again with the rows locked: a check may have failed, or somebody come, meanwhile."""
     with transaction.atomic():
-        servers = Server.objects.select_for_update().defer("credential")
+        servers = Server.objects.without_secrets().select_for_update()
         server = servers.filter(pk=incident.watched_id or 0).first()
         free = _left_alone().filter(pk=incident.pk).select_for_update()
         if server is None or not free.first() or not _well(since).filter(server=server).exists():

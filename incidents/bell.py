@@ -11,12 +11,18 @@ from incidents.models import Notification
 
 
 def of(user: Any) -> QuerySet[Notification]:
-    """A user's notifications, the newest first."""
-    return Notification.objects.filter(user=user.pk)
+    """A user's notifications, the newest first: what they may still see of them."""
+    return Notification.objects.visible_to(user).filter(user=user.pk)
 
 
 def unread(user: Any) -> int:
     return of(user).filter(read_at=None).count()
+
+
+def last(user: Any) -> int:
+    """The key of the newest; 0 where there is none."""
+    newest = of(user).order_by("-pk").values_list("pk", flat=True).first()
+    return newest or 0
 
 
 def mark_read(user: Any, pk: int | None = None) -> int:

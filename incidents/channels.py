@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from typing import Final
-from urllib.parse import urlsplit
 
 from django.core.exceptions import ValidationError
 
@@ -16,16 +15,23 @@ Kind = NotificationChannel.Kind
 SECRETS: Final = frozenset({"url", "secret"})
 WAY_OUT: Final = SECRETS | {"kind"}
 
+Checked = tuple[str, str]  # a kind, and a URL that was found to be good for it
 
-def check(channel: NotificationChannel, changed: Collection[str] | None = None) -> None:
+
+def check(
+    channel: NotificationChannel,
+    changed: Collection[str] | None = None,
+    checked: Checked | None = None,
+) -> None:
     """Raises ValidationError, by field, where a new channel, or these fields of one, are wrong.
 
     A URL that is stored is not read to be checked again: with another kind comes another URL.
+    To check a URL may take half a minute: where rows are locked, let it be `checked` before.
     """
     fields = WAY_OUT if changed is None else WAY_OUT & set(changed)
     if "kind" in fields and "url" not in fields:
         raise ValidationError({"url": "Give the URL anew to change the kind."})
-    if "url" in fields:
+    if "url" in fields and (channel.kind, channel.url) != checked:
         check_url(channel.kind, channel.url)
     if "secret" in fields and channel.secret:
         check_secret(channel.kind, channel.secret)
@@ -59,14 +65,20 @@ def _fit_secret(channel: NotificationChannel, given: bool) -> str:
     return made
 
 
-def save(channel: NotificationChannel, changed: Collection[str] | None = None) -> str:
+def save(
+    channel: NotificationChannel,
+    changed: Collection[str] | None = None,
+    checked: Checked | None = None,
+) -> str:
     """Checks and writes; raises and returns what these do."""
-    check(channel, changed)
+    check(channel, changed, checked)
     return write(channel, changed)
 
 
 def check_url(kind: str, url: str) -> None:
     """Raises ValidationError, which does not repeat the URL."""
+    if not url:
+        raise ValidationError({"url": "Enter a URL."})
     try:
         if kind == Kind.APPRISE:
             senders.check_service(url)
@@ -90,4 +102,5 @@ def label(kind: str, url: str) -> str:
     if kind == Kind.WEBHOOK:
         parts = webhooks.parse(url)
         return f"{parts.scheme}://{parts.netloc.decode()}/…"[:100]
-    return f"{urlsplit(url).scheme}://…"[:100]
+    scheme, colon, _ = url.partition("://")
+    return f"{scheme.strip() if colon else ''}://…"[:100]

@@ -12,8 +12,12 @@ from incidents import bell as bells
 
 
 def bell(request: HttpRequest) -> dict[str, Any]:
-    """`unread_notifications`: how many there are for this user; counted if the page asks."""
+    """`unread_notifications` is how many there are for this user, `last_notification` the key of
+    the newest; both are read if the page asks."""
     user = getattr(request, "user", None)
     if user is None or not user.is_authenticated:
         return {}
-    return {"unread_notifications": SimpleLazyObject(partial(bells.unread, user))}
+    return {
+        "last_notification": SimpleLazyObject(partial(bells.last, user)),
+        "unread_notifications": SimpleLazyObject(partial(bells.unread, user)),
+    }

@@ -4,25 +4,31 @@ A row says what is to be sent, so nothing is lost with a worker or a broker. Who
 the row first, in a transaction of its own; a claim that is not kept falls to the next. What was
 accepted just before its sender was killed is sent again, with the same key: from outside, that
 cannot be told from a message that never arrived.
+
+A receiver that hangs holds up nobody else: a channel is sent one at a time, and a worker keeps
+most of its threads for other work.
 """
 
 from __future__ import annotations
 
 import logging
 import random
+import threading
+import time
 import traceback
 import uuid
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 from django.db import transaction
-from django.db.models import F, QuerySet
+from django.db.models import F, Q, QuerySet, Window
+from django.db.models.functions import RowNumber
 from django.utils import timezone
 
 from events.api import emit, format_timestamp, subject_of
 from incidents import senders
 from incidents.event_map import NotificationEvent
-from incidents.models import Notification
+from incidents.models import Notification, NotificationChannel
 from servers.encryption import DecryptionError
 
 logger = logging.getLogger(__name__)
@@ -33,7 +39,9 @@ FIRST_DELAY: Final = 10  # seconds until the second attempt; each further one ta
 LONGEST_DELAY: Final = 3600  # seconds
 PATIENCE: Final = timedelta(days=1)  # after which it has failed
 CLAIM: Final = timedelta(seconds=90)  # for which one sender has it to itself
+SLOW: Final = 2.0  # seconds for a failure, after which the channel's others wait, too
 BATCH: Final = 200
+SENDERS: Final = threading.BoundedSemaphore(4)  # of this process; its other threads stay free
 INTERVAL: Final = 5.0  # seconds between two looks at what is due
 TEST: Final = "test"  # the event type of what tests a channel
 
@@ -65,44 +73,81 @@ def ring(notification: Notification) -> None:
         _tell(notification)
 
 
-def hand_over_due() -> int:
+def hand_over_due(limit: int = BATCH) -> int:
     """Gives to workers what is due and perhaps nobody's; returns how many.
 
+    Of each channel only the oldest, as one is sent at a time: who has sent it hands over the next.
     Each only until the next look: while all workers are busy, these must not pile up.
     """
-    due = Notification.objects.filter(
-        state__in=(State.QUEUED, State.SENDING), next_attempt_at__lte=timezone.now()
-    ).order_by("next_attempt_at")
-    keys = list(due.values_list("pk", flat=True)[:BATCH])
+    turn = Window(RowNumber(), partition_by="channel", order_by=["next_attempt_at", "pk"])
+    first = _due(timezone.now()).annotate(turn=turn).filter(turn=1)
+    keys = list(first.order_by("next_attempt_at", "pk").values_list("pk", flat=True)[:limit])
     for key in keys:
         _hand_over(key, expires=INTERVAL)
     return len(keys)
 
 
+def _due(now: datetime) -> QuerySet[Notification]:
+    """Of channels at which nobody is."""
+    sending = Notification.objects.filter(state=State.SENDING, next_attempt_at__gt=now)
+    rows = Notification.objects.filter(
+        state__in=(State.QUEUED, State.SENDING), next_attempt_at__lte=now
+    )
+    busy = sending.exclude(channel=None).values("channel")
+    return rows.filter(Q(channel=None) | ~Q(channel__in=busy))
+
+
 def deliver(pk: int) -> bool:
-    """Sends it, if it is due and nobody else is at it; returns whether it was accepted."""
-    claim = timezone.now() + CLAIM
-    if not _claim(pk, claim):
+    """Sends it, if it is due and nobody else is at it or its channel; returns whether it was
+    accepted. What is not sent now, the beat finds."""
+    if not SENDERS.acquire(blocking=False):
         return False
+    try:
+        claim = timezone.now() + CLAIM
+        if not _claim(pk, claim):
+            return False
+        accepted = _attempt(pk, claim)
+    finally:
+        SENDERS.release()
+    # Those that came while this one was sent were refused.
+    transaction.on_commit(lambda: hand_over_due(1), robust=True)
+    return accepted
+
+
+def _claim(pk: int, until: datetime) -> bool:
+    """Compares and sets in one statement: of two, one has it. Under its channel's lock, or two of
+    a channel would not see each other."""
+    with transaction.atomic():
+        channel = Notification.objects.filter(pk=pk).values("channel")
+        # No key: what is written for the channel meanwhile refers to it, and need not wait.
+        lock = NotificationChannel.objects.select_for_update(no_key=True).filter(pk__in=channel)
+        lock.values_list("pk").first()
+        values = {"state": State.SENDING, "next_attempt_at": until, "attempts": F("attempts") + 1}
+        return bool(_due(timezone.now()).filter(pk=pk).update(**values))
+
+
+def _attempt(pk: int, claim: datetime) -> bool:
+    """Sends what was claimed; returns whether it was accepted."""
     notification = (
         Notification.objects.select_related("channel")
         .defer("channel__url", "channel__secret")
         .get(pk=pk)
     )
+    begun = time.monotonic()
     try:
         _send(notification)
     except senders.SendError as error:
+        if time.monotonic() - begun > SLOW:
+            _postpone_others(notification)
         return _record(pk, claim, str(error), final=isinstance(error, Undeliverable))
     return _record(pk, claim)
 
 
-def _claim(pk: int, until: datetime) -> bool:
-    """Compares and sets in one statement: of two, one has it."""
-    due = Notification.objects.filter(
-        pk=pk, state__in=(State.QUEUED, State.SENDING), next_attempt_at__lte=timezone.now()
-    )
-    values = {"state": State.SENDING, "next_attempt_at": until, "attempts": F("attempts") + 1}
-    return bool(due.update(**values))
+def _postpone_others(failed: Notification) -> None:
+    """What waits for a channel that hangs would hang, too, each for as long."""
+    later = timezone.now() + backoff(failed.attempts)
+    others = Notification.objects.filter(channel=failed.channel_id, state=State.QUEUED)
+    others.filter(next_attempt_at__lt=later).update(next_attempt_at=later)
 
 
 class Undeliverable(senders.SendError):
@@ -145,7 +190,7 @@ def _record(pk: int, claim: datetime, error: str = "", *, final: bool = False) -
         row.last_error = error
         if not error:
             row.state, row.sent_at, row.next_attempt_at = State.SENT, now, None
-        elif final or now - row.created_at > PATIENCE:
+        elif final or now - row.queued_at > PATIENCE:
             row.state, row.next_attempt_at = State.FAILED, None
         else:
             row.state, row.next_attempt_at = State.QUEUED, now + backoff(row.attempts)
@@ -181,7 +226,7 @@ def send_again(failed: QuerySet[Notification]) -> int:
     count = 0
     for pk in failed.filter(state=State.FAILED, channel__isnull=False).values_list("pk", flat=True):
         now = timezone.now()
-        values = {"state": State.QUEUED, "next_attempt_at": now, "created_at": now, "attempts": 0}
+        values = {"state": State.QUEUED, "next_attempt_at": now, "queued_at": now, "attempts": 0}
         if Notification.objects.filter(pk=pk, state=State.FAILED).update(**values):
             _hand_over_on_commit(pk)
             count += 1
@@ -191,7 +236,7 @@ def send_again(failed: QuerySet[Notification]) -> int:
 def test(channel_id: int, channel_name: str) -> Notification:
     """A notification that tests a channel, sent as all others are."""
     key = uuid.uuid4()
-    notification = Notification(
+    notification = Notification(  # type: ignore[misc]
         key=key,
         channel_id=channel_id,
         channel_name=channel_name,

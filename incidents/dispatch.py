@@ -6,8 +6,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from django.conf import settings
+from django.urls import reverse
 
-from incidents import deliveries
+from incidents import deliveries, services
 from incidents.models import Incident, Notification, NotificationChannel
 from incidents.models.incident import Severity
 
@@ -53,7 +54,10 @@ def channels_for(event_type: str, incident: Incident) -> Iterable[NotificationCh
 
 
 def addressed(event: dict[str, Any], incident: Incident) -> list[Any]:
-    """Whoever has it or reported it, and may see it; not who did it themselves."""
+    """Whoever has it or reported it, and may see it; not who did it themselves. No bell rings for
+    what the portal notes: of one incident there may be many."""
+    if event["type"] == "incident.commented" and event["data"]["author"] is None:
+        return []
     actor = event["actor"]["id"] if event["actor"] else None
     involved = dict.fromkeys(filter(None, (incident.assignee, incident.reporter)))
     return [u for u in involved if u.pk != actor and u.has_perm("incidents.view_incident")]
@@ -72,10 +76,12 @@ def describe(event: dict[str, Any], incident: Incident) -> tuple[str, str]:
         case "incident.commented":
             lines += [f"{data['author'] or 'OpsPortal'} says:", data["text"]]
         case _:
-            lines += [f"{actor} changed: {', '.join(sorted(data['changes']))}."]
-    names = [row.name for row in incident.affected.all()]
-    if names:
+            # Names of fields, as one that is published by hand may hold whatever JSON can.
+            fields = sorted(name for name in data["changes"] if name.isidentifier())
+            lines += [f"{actor} changed: {', '.join(fields)}."]
+    if names := services.affected_names(incident):
         lines.append(f"Affected: {', '.join(names)}")
     if settings.PORTAL_URL:
-        lines.append(f"{settings.PORTAL_URL}/incidents/{incident.pk}/")
+        page = reverse("admin:incidents_incident_change", args=[incident.pk])
+        lines.append(f"{settings.PORTAL_URL}{page}")
     return title[:300], "\n\n".join(line for line in lines if line)

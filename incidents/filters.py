@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import django_filters
-from django.db.models import Q, QuerySet
+from django.db.models import BigIntegerField, Q, QuerySet
 
 from incidents.models import Incident, Notification
 from servers.filters import StableOrdering
@@ -35,7 +35,7 @@ class IncidentFilter(django_filters.FilterSet):
 class NotificationFilter(django_filters.FilterSet):
     state = django_filters.ChoiceFilter(choices=Notification.State.choices)
     channel = django_filters.CharFilter(field_name="channel_name")
-    incident = django_filters.NumberFilter(field_name="incident")
+    incident = django_filters.NumberFilter(min_value=0, max_value=BigIntegerField.MAX_BIGINT)
     mine = django_filters.BooleanFilter(method="by_user")
     unread = django_filters.BooleanFilter(field_name="read_at", lookup_expr="isnull")
 

@@ -5,6 +5,7 @@ CommonMark without raw HTML, and then only what is known to be harmless.
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 import nh3
@@ -18,6 +19,11 @@ TAGS: Final = {
 }
 SCHEMES: Final = {"http", "https", "mailto"}
 LONGEST: Final = 20_000  # characters; what the parser takes for the worst of them is bearable
+CELLS: Final = 5_000  # of tables: each row is filled up to as many as its head has
+LARGEST: Final = 100_000  # characters of HTML
+
+# What stands below a table's head, perhaps in a quotation.
+_RULER: Final = re.compile(r"^[ \t>]*([|:\- \t]*\|[|:\- \t]*)$", re.MULTILINE)
 
 _parser = MarkdownIt("commonmark", {"html": False, "breaks": True})
 _parser.enable(["table", "strikethrough"]).disable("image")
@@ -26,12 +32,28 @@ _parser.enable(["table", "strikethrough"]).disable("image")
 def render(text: str) -> str:
     """HTML without scripts, styles, images, or links to anything but SCHEMES.
 
-    What is longer than LONGEST is shown as it was typed.
+    What is longer than LONGEST, or would fill a page of LARGEST, is shown as it was typed.
     """
-    if len(text) > LONGEST:
-        return f"<pre>{escape(text)}</pre>"
+    if len(text) > LONGEST or _cells(text) > CELLS:
+        return _as_typed(text)
+    html = _clean(_parser.render(text))
+    return html if len(html) <= LARGEST else _as_typed(text)
+
+
+def _cells(text: str) -> int:
+    """How many there are at most, if all lines belong to the widest table."""
+    lines = text.replace("\r", "\n")
+    columns = max((found[1].count("|") + 1 for found in _RULER.finditer(lines)), default=0)
+    return columns * (lines.count("\n") + 1)
+
+
+def _as_typed(text: str) -> str:
+    return f"<pre>{escape(text)}</pre>"
+
+
+def _clean(html: str) -> str:
     return nh3.clean(
-        _parser.render(text),
+        html,
         tags=TAGS,
         attributes={"a": {"href"}, "ol": {"start"}, "*": set()},
         url_schemes=SCHEMES,

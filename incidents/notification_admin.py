@@ -7,8 +7,10 @@ from typing import Any, Final
 from django import forms
 from django.contrib import admin, messages
 from django.core.exceptions import ValidationError
+from django.db import transaction
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse, QueryDict
+from django.template.response import TemplateResponse
 
 from incidents import channels, deliveries
 from incidents.models import Notification, NotificationChannel
@@ -16,22 +18,32 @@ from incidents.models.notification import OCCASIONS, all_occasions
 
 NEW: Final = {"new_url": "url", "new_secret": "secret"}  # the form's names, and the model's
 
+# What was found of a URL: nothing, or why it is wrong.
+Looked = tuple[channels.Checked, ValidationError | None]
+
+
+def unseen() -> forms.PasswordInput:
+    """Not even shown again beside an error."""
+    return forms.PasswordInput(attrs={"class": "vLargeTextField", "autocomplete": "new-password"})
+
 
 class ChannelForm(forms.ModelForm):
     """URL and secret are never shown, nor read; where they are empty, the stored ones are kept."""
+
+    looked: Looked | None = None  # at the URL, before
 
     # Not by the model's names, or the stored ones would be read to fill in the form.
     new_url = forms.CharField(
         label="URL",
         required=False,
         max_length=2_000,
-        widget=forms.TextInput(attrs={"class": "vLargeTextField", "autocomplete": "off"}),
+        widget=unseen(),
     )
     new_secret = forms.CharField(
         label="Secret",
         required=False,
         max_length=200,
-        widget=forms.TextInput(attrs={"class": "vLargeTextField", "autocomplete": "off"}),
+        widget=unseen(),
         help_text="Of a webhook: whsec_ and 24 to 64 bytes in base64. Left empty, the stored one"
         " is kept, and a webhook without one is given a new one, which is shown once.",
     )
@@ -58,19 +70,40 @@ class ChannelForm(forms.ModelForm):
         data = super().clean() or {}
         if {"kind", *NEW} <= data.keys():
             values = {name: data[new] for new, name in NEW.items()}
-            given = NotificationChannel(kind=data["kind"], **values)
             try:
-                channels.check(given, self.written())
+                self._check(NotificationChannel(kind=data["kind"], **values))
             except ValidationError as error:
                 told = {f"new_{name}": texts for name, texts in error.message_dict.items()}
                 self.add_error(None, ValidationError(told))
         return data
+
+    def _check(self, given: NotificationChannel) -> None:
+        checked, wrong = self.looked or (None, None)
+        if wrong and checked == (given.kind, given.url):
+            raise wrong
+        channels.check(given, self.written(), checked)
 
     def written(self) -> set[str] | None:
         """The model's fields to write: of a new channel, all of them (None)."""
         if self.instance.pk is None:
             return None
         return {NEW.get(name, name) for name in self.changed_data} - {"environments"}
+
+
+def look_at_url(posted: QueryDict) -> Looked | None:
+    """What the form's check will find, as far as it takes long."""
+    kind = posted.get("kind", "")
+    try:
+        url = ChannelForm.base_fields["new_url"].clean(posted.get("new_url", ""))
+    except ValidationError:  # as the form will tell
+        return None
+    if not url or kind not in NotificationChannel.Kind.values:
+        return None
+    try:
+        channels.check_url(kind, url)
+    except ValidationError as error:
+        return (kind, url), error
+    return (kind, url), None
 
 
 class ChannelAdmin(admin.ModelAdmin):
@@ -84,6 +117,26 @@ class ChannelAdmin(admin.ModelAdmin):
     search_fields = ("name", "label")
     filter_horizontal = ("environments",)
     actions = ("send_test",)
+
+    # Django's admin begins a transaction of its own, and Apprise is asked before that.
+    @transaction.non_atomic_requests
+    def add_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        return super().add_view(request, *args, **kwargs)
+
+    @transaction.non_atomic_requests
+    def change_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        return super().change_view(request, *args, **kwargs)
+
+    def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        allowed = self.has_add_permission(request) or self.has_change_permission(request)
+        looked = look_at_url(request.POST) if request.method == "POST" and allowed else None
+        request.looked = looked  # type: ignore[attr-defined]
+        return super().changeform_view(request, *args, **kwargs)
+
+    def get_form(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        form: Any = super().get_form(request, *args, **kwargs)
+        form.looked = getattr(request, "looked", None)
+        return form
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[NotificationChannel]:
         return super().get_queryset(request).defer("url", "secret")
@@ -106,9 +159,30 @@ class ChannelAdmin(admin.ModelAdmin):
         fields = form.written()
         for new, name in NEW.items():
             setattr(obj, name, form.cleaned_data[new])  # written only where it was given
-        if made := channels.write(obj, fields):
-            text = f"The secret of {obj}, which is shown only now: {made}"
-            self.message_user(request, text, messages.WARNING)
+        request.made_secret = channels.write(obj, fields)  # type: ignore[attr-defined]
+
+    def response_add(self, request: HttpRequest, obj: Any, *args: Any) -> HttpResponse:
+        return self._telling_secret(request, obj, super().response_add(request, obj, *args))
+
+    def response_change(self, request: HttpRequest, obj: Any) -> HttpResponse:
+        return self._telling_secret(request, obj, super().response_change(request, obj))
+
+    def _telling_secret(
+        self, request: HttpRequest, channel: NotificationChannel, response: HttpResponse
+    ) -> HttpResponse:
+        """By the answer itself: a message would lie in a cookie, or in the session."""
+        made = getattr(request, "made_secret", "")
+        if not made:
+            return response
+        context = {
+            **self.admin_site.each_context(request),
+            "opts": self.opts,
+            "title": f"The secret of {channel}",
+            "channel": channel,
+            "secret": made,
+            "next": response.headers.get("Location", "../"),
+        }
+        return TemplateResponse(request, "admin/incidents/made_secret.html", context)
 
     def has_test_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("incidents.test_notificationchannel")

@@ -94,6 +94,8 @@ def _run_apprise(url: str, title: str = "", body: str | None = None) -> dict[str
         told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     except subprocess.TimeoutExpired:
         raise SendError(f"The service did not answer within {APPRISE_TIMEOUT} s.") from None
+    except OSError as error:  # as where the machine has no process left
+        raise SendError(f"Apprise could not be started: {type(error).__name__}.") from None
     except (ValueError, IndexError):
         # What it printed may hold a part of the URL.
         raise SendError(f"Apprise failed, with exit code {done.returncode}.") from None

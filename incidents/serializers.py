@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib.auth import get_user_model
+from django.db.models import Q
 from rest_framework import serializers
 from rest_framework.exceptions import PermissionDenied
 
@@ -16,12 +17,20 @@ from servers.serializers import NamedField, StrictMixin, told_by_field
 
 
 class UserField(serializers.SlugRelatedField):
-    """An active user by their name, which is checked to be text that a database takes."""
+    """An active user by their name, which is checked to be text that a database takes.
+
+    Also the present assignee, who may have been active only once: what was read can be sent back.
+    """
 
     def __init__(self, **options: Any) -> None:
         if not options.get("read_only"):
-            options["queryset"] = get_user_model().objects.filter(is_active=True)
+            options["queryset"] = get_user_model().objects.all()
         super().__init__(slug_field="username", **options)
+
+    def get_queryset(self) -> Any:
+        held = getattr(self.parent.instance, "assignee_id", None)
+        users: Any = super().get_queryset()
+        return users.filter(Q(is_active=True) | Q(pk=held))
 
     def to_internal_value(self, data: Any) -> Any:
         return super().to_internal_value(serializers.CharField().run_validation(data))
@@ -34,7 +43,7 @@ class AffectedField(serializers.ListField):
 
     def to_internal_value(self, data: Any) -> list[Server]:
         names = super().to_internal_value(data)
-        rows = Server.objects.defer("credential").in_bulk(names, field_name="name")
+        rows = Server.objects.without_secrets().in_bulk(names, field_name="name")
         if unknown := sorted(set(names) - set(rows)):
             raise serializers.ValidationError(f"There is no server {', '.join(unknown)}.")
         return list(rows.values())
@@ -136,7 +145,7 @@ class CommentSerializer(StrictMixin, serializers.Serializer):
     text = serializers.CharField(max_length=markdown.LONGEST)
 
 
-class ActorSerializer(serializers.Serializer):
+class EntryActorSerializer(serializers.Serializer):
     id = serializers.IntegerField(allow_null=True)
     username = serializers.CharField()
 
@@ -148,7 +157,7 @@ class EntrySerializer(serializers.Serializer):
     type = serializers.CharField()
     timestamp = serializers.CharField()
     subject = serializers.CharField()
-    actor = ActorSerializer(allow_null=True)
+    actor = EntryActorSerializer(allow_null=True)
     data = serializers.DictField()  # type: ignore[assignment]
 
 
@@ -189,11 +198,21 @@ class ChannelSerializer(StrictMixin, serializers.ModelSerializer):
         )
         read_only_fields = ("label",)
 
+    def check_url(self) -> channels.Checked | None:
+        """Of data that is valid; returns what of it is good. Raises ValidationError."""
+        if "url" not in self.validated_data:
+            return None
+        url = self.validated_data["url"]
+        kind = self.validated_data.get("kind", self.instance and self.instance.kind)
+        with told_by_field():
+            channels.check_url(kind, url)
+        return kind, url
+
     def create(self, validated_data: dict[str, Any]) -> NotificationChannel:
         environments = validated_data.pop("environments", [])
         channel = NotificationChannel(**validated_data)
         with told_by_field():
-            self.made_secret = channels.save(channel)
+            self.made_secret = channels.save(channel, checked=self.context.get("checked"))
         channel.environments.set(environments)
         return channel
 
@@ -209,7 +228,7 @@ class ChannelSerializer(StrictMixin, serializers.ModelSerializer):
         for name in changed:
             setattr(instance, name, validated_data[name])
         with told_by_field():
-            self.made_secret = channels.save(instance, changed)
+            self.made_secret = channels.save(instance, changed, self.context.get("checked"))
         if environments is not None:
             instance.environments.set(environments)
         return instance

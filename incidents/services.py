@@ -7,9 +7,11 @@ from typing import Any, Final
 
 from django.core.exceptions import ValidationError
 from django.db import transaction
+from django.db.models import QuerySet
+from django.utils import timezone
 from django_fsm import can_proceed
 
-from events.api import emit, subject_of
+from events.api import emit, public, subject_of
 from incidents import markdown
 from incidents.event_map import IncidentEvent
 from incidents.models import AffectedServer, Comment, Incident
@@ -71,10 +73,11 @@ def save(
     if "assignee" in changed:
         check_assignee(incident.assignee)
     with transaction.atomic():
-        if changed:
+        affected = {} if servers is None else _set_servers(incident, servers)
+        if affected:
+            _save_and_tell(incident, changed, affected)
+        elif changed:
             incident.save(update_fields={*changed, "updated_at"})
-        if servers is not None:
-            _set_servers(incident, servers)
 
 
 def check_assignee(user: Any) -> None:
@@ -83,23 +86,42 @@ def check_assignee(user: Any) -> None:
         raise ValidationError({"assignee": f"{user.get_username()} may not view incidents."})
 
 
-def _set_servers(incident: Incident, servers: Collection[Server]) -> None:
-    """Those of servers that are gone stay: nobody can choose them again."""
+def _set_servers(incident: Incident, servers: Collection[Server]) -> dict[str, Any]:
+    """Those of servers that are gone stay: nobody can choose them again.
+
+    Returns what changed by it, as an event tells it.
+    """
     _lock(incident)
     old = {row.server_id: row for row in incident.affected.exclude(server=None)}
     new = {server.pk: server for server in servers}
     gone = [row for key, row in old.items() if key not in new]
     come = [server for key, server in new.items() if key not in old]
     if not gone and not come:
-        return
+        return {}
     before = affected_names(incident)
     incident.affected.filter(pk__in=[row.pk for row in gone]).delete()
     AffectedServer.objects.bulk_create(
         AffectedServer(incident=incident, server=server, name=server.name) for server in come
     )
-    incident.save(update_fields=["updated_at"])
-    changes = {"servers": {"old": before, "new": affected_names(incident)}}
-    _emit_updated(incident, changes)
+    return {"servers": {"old": before, "new": affected_names(incident)}}
+
+
+def _save_and_tell(
+    incident: Incident, changed: Collection[str], affected: Mapping[str, Any]
+) -> None:
+    """One event of both: a save's own could not tell of the servers."""
+    before = _lock(incident)
+    incident.updated_at = timezone.now()
+    values = {name: getattr(incident, name) for name in (*changed, "updated_at")}
+    QuerySet(Incident).filter(pk=incident.pk).update(**values)  # Django's, which tells nothing
+    pairs = {name: (_shown(before, name), _shown(incident, name)) for name in changed}
+    changes = {n: {"old": old, "new": new} for n, (old, new) in pairs.items() if old != new}
+    _emit_updated(incident, {**changes, **affected})
+
+
+def _shown(incident: Incident, name: str) -> str | None:
+    value = getattr(incident, name)
+    return None if value is None else str(value)
 
 
 def _lock(incident: Incident) -> Incident:
@@ -114,8 +136,10 @@ def affected_names(incident: Incident) -> list[str]:
 
 def keep_names(server: Server) -> None:
     """Incidents name a server that is about to be deleted as it is called now."""
-    name = Server.objects.select_for_update().values_list("name", flat=True).get(pk=server.pk)
-    AffectedServer.objects.filter(server=server).update(name=name)
+    rows = Server.objects.select_for_update().filter(pk=server.pk)
+    name = rows.values_list("name", flat=True).first()
+    if name is not None:  # else somebody else has deleted it, and its name is kept
+        AffectedServer.objects.filter(server=server).update(name=name)
 
 
 def _emit_updated(incident: Incident, changes: dict[str, Any]) -> None:
@@ -184,22 +208,28 @@ def assign(incident: Incident, assignee: Any) -> None:
     incident.refresh_from_db()
 
 
-def comment(incident: Incident, author: Any, text: str) -> Comment:
-    """Adds what a user says, in Markdown; of nobody (None), it is a note of the portal."""
+def comment(incident: Incident, author: Any, text: str) -> dict[str, Any]:
+    """Adds what a user says, in Markdown; of nobody (None), it is a note of the portal.
+
+    Returns the event of it in its public form, which has no position yet.
+    """
     name = author.get_username() if author else ""
+    said = Comment(incident=incident, author=author, author_name=name, text=text)
+    html = markdown.render(text)  # before anything is locked: it takes its time
     with transaction.atomic():
         _lock(incident)
-        said = Comment.objects.create(incident=incident, author=author, author_name=name, text=text)
-        emit(IncidentEvent.COMMENTED, comment_data(said), subject=subject_of(incident))
-    return said
+        said.save()
+        data = comment_data(said, html)
+        event = emit(IncidentEvent.COMMENTED, data, subject=subject_of(incident))
+    return public(event)
 
 
-def comment_data(said: Comment) -> dict[str, Any]:
-    """A comment as events and the timeline tell it."""
+def comment_data(said: Comment, html: str) -> dict[str, Any]:
+    """A comment, and its text as HTML, as events and the timeline tell it."""
     return {
         "id": said.incident_id,
         "comment": said.pk,
         "author": said.author_name or None,
         "text": said.text,
-        "html": markdown.render(said.text),
+        "html": html,
     }

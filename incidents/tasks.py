@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from celery import shared_task
 
-from incidents import automatic, deliveries
+from incidents import automatic, deliveries, retention
 
 
 @shared_task
@@ -20,3 +20,8 @@ def deliver_due() -> None:
 @shared_task
 def resolve_recovered() -> None:
     automatic.resolve_recovered()
+
+
+@shared_task
+def prune_notifications() -> None:
+    retention.prune()

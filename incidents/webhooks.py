@@ -78,7 +78,7 @@ def _post(url: httpx.URL, headers: dict[str, str], body: str, allowed: Sequence[
     deadline = time.monotonic() + TIMEOUT
     port = url.port or (443 if url.scheme == "https" else 80)
     try:
-        found = addresses.permitted(url.host, port, allowed)
+        found = addresses.permitted(_host(url), port, allowed)
         return asyncio.run(_post_to(found, url, headers, body, deadline - time.monotonic()))
     except addresses.AddressRefused as error:
         raise NotAccepted(str(error)) from None
@@ -86,6 +86,11 @@ def _post(url: httpx.URL, headers: dict[str, str], body: str, allowed: Sequence[
         raise NotAccepted(f"The receiver did not answer within {TIMEOUT:g} s.") from None
     except httpx.HTTPError as error:
         raise NotAccepted(f"The receiver could not be reached: {_reason(error)}.") from None
+
+
+def _host(url: httpx.URL) -> str:
+    """As it is sent. Decoded, others would encode it by older rules, to another name."""
+    return url.raw_host.decode("ascii")
 
 
 async def _post_to(
@@ -108,7 +113,7 @@ async def _post_to(
                 headers={"Host": url.netloc.decode(), **headers},
                 content=body,
                 extensions={
-                    "sni_hostname": url.host,  # what the certificate is for
+                    "sni_hostname": _host(url),  # what the certificate is for
                     "timeout": {"connect": CONNECT_TIMEOUT},
                 },
             )

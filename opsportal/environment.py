@@ -66,14 +66,17 @@ def number(
     return read(name, parse, default, f"a number of {unit}, {minimum:g} or more{limit}")
 
 
-def integer(name: str, default: int, minimum: int, unit: str) -> int:
+def integer(
+    name: str, default: int, minimum: int, unit: str, maximum: float = sys.float_info.max
+) -> int:
     def parse(text: str) -> int:
         value = int(text)
-        if value < minimum:
+        if not minimum <= value <= maximum:
             raise ValueError(text)
         return value
 
-    return read(name, parse, default, f"a whole number of {unit}, {minimum} or more")
+    limit = "" if maximum == sys.float_info.max else f", at most {maximum:g}"
+    return read(name, parse, default, f"a whole number of {unit}, {minimum} or more{limit}")
 
 
 def words(name: str, default: list[str]) -> list[str]:

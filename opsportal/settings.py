@@ -46,7 +46,10 @@ SERVERS_TEST_TIMEOUT = environment.number("SERVERS_TEST_TIMEOUT", 10, 0.1, "seco
 SERVERS_CHECK_INTERVAL = environment.integer("SERVERS_CHECK_INTERVAL", 300, 0, "seconds")
 PORTAL_URL = environment.base_url("PORTAL_URL")
 NOTIFICATIONS_ALLOWED_NETWORKS = environment.networks("NOTIFICATIONS_ALLOWED_NETWORKS")
-SERVERS_CHECK_CONCURRENCY = environment.integer("SERVERS_CHECK_CONCURRENCY", 50, 1, "checks")
+# Each takes a socket, and all of them share one process's files.
+SERVERS_CHECK_CONCURRENCY = environment.integer(
+    "SERVERS_CHECK_CONCURRENCY", 50, 1, "checks", maximum=500
+)
 
 INSTALLED_APPS = [
     "daphne",
@@ -165,6 +168,10 @@ CELERY_BEAT_SCHEDULE = {
         "task": "servers.tasks.prune_samples",
         "schedule": crontab(hour="3", minute="40"),
     },
+    "prune-notifications": {
+        "task": "incidents.tasks.prune_notifications",
+        "schedule": crontab(hour="3", minute="50"),
+    },
     "fail-overdue-tests": {"task": "servers.tasks.fail_overdue_tests", "schedule": 15.0},
     "run-due-subscriptions": {
         "task": "opsportal.tasks.run_due_subscriptions",
@@ -209,6 +216,13 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "REDOC_DIST": "SIDECAR",
     "COMPONENT_SPLIT_REQUEST": True,
+    "ENUM_NAME_OVERRIDES": {
+        "ServerStatusEnum": "servers.models.Server.Status",
+        "SeverityEnum": "incidents.models.incident.Severity",
+        "IncidentStatusEnum": "incidents.models.incident.Status",
+        "NotificationStateEnum": "incidents.models.Notification.State",
+        "PeriodStateEnum": "servers.models.StatusPeriod.State",
+    },
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
         "opsportal.openapi.declare_errors",

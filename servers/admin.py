@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, cast
 
 from django import forms
 from django.contrib import admin
@@ -17,7 +17,8 @@ from servers.admin_actions import ServerActions, fingerprint_or_none, maintenanc
 from servers.admin_forms import EnvironmentForm, ServerForm
 from servers.credential_admin import CredentialAdmin
 from servers.inventory_admin import InventoryAdmin
-from servers.models import Credential, Environment, Server
+from servers.models import Credential, Environment, Server, ServerQuerySet
+from servers.serializers import BIND
 
 
 class MaintenanceFilter(admin.SimpleListFilter):
@@ -99,10 +100,13 @@ class ServerAdmin(EventTrailMixin, ServerActions, InventoryAdmin):
         return fingerprint_or_none(server.offered_host_key)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Server]:
-        rows: QuerySet[Server] = super().get_queryset(request)
-        return rows.select_related("environment", "shared_credential").defer(
-            "credential", "shared_credential__secret", "shared_credential__passphrase"
-        )
+        rows = cast(ServerQuerySet, super().get_queryset(request))
+        return rows.without_secrets().select_related("environment", "shared_credential")
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        """Which credential it has is shown to all, and chosen by those who may view them."""
+        fields = super().get_readonly_fields(request, obj)
+        return fields if request.user.has_perm(BIND) else (*fields, "shared_credential")
 
     def formfield_for_foreignkey(
         self, db_field: ForeignKey[Any, Any], request: HttpRequest, **kwargs: Any
@@ -123,7 +127,7 @@ class ServerAdmin(EventTrailMixin, ServerActions, InventoryAdmin):
 
 
 @admin.register(Environment)
-class EnvironmentAdmin(InventoryAdmin):
+class EnvironmentAdmin(EventTrailMixin, InventoryAdmin):
     form = EnvironmentForm
     list_display = ("name", "accept_new_host_keys")
     fields = ("etag", "name", "accept_new_host_keys")

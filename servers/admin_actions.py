@@ -16,8 +16,9 @@ from django.template.response import TemplateResponse
 from django.utils import timezone
 
 from servers import checks, maintenance, services, ssh
-from servers.admin_forms import TagsField
-from servers.models import Server, validate_tags
+from servers.admin_forms import ChangeTagsForm, HostKeysForm, MaintenanceForm
+from servers.forms import LARGEST_KEY
+from servers.models import Server
 
 if TYPE_CHECKING:
     _Admin = admin.ModelAdmin[Any]
@@ -28,50 +29,19 @@ CONFIRMED: Final = "confirmed"  # in the form that asks: the keys of the servers
 NAMED: Final = 10  # servers in a message
 
 
-class HostKeysForm(forms.Form):
-    """`seen` is what was shown to whoever accepts it: a line for each server, key and fingerprint.
-
-    It is one field, as the number of a request's fields is limited.
-    """
-
-    seen = forms.CharField(widget=forms.HiddenInput)
-
-    def clean_seen(self) -> dict[str, str]:
-        pairs = (line.partition(" ") for line in self.cleaned_data["seen"].splitlines())
-        return {key: fingerprint for key, _, fingerprint in pairs}
-
-
-class MaintenanceForm(forms.Form):
-    reason = forms.CharField(max_length=200, widget=forms.TextInput(attrs={"size": 60}))
-    until = forms.DateTimeField(
-        widget=forms.DateTimeInput(attrs={"type": "datetime-local"}, format="%Y-%m-%dT%H:%M")
-    )
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.fields["until"].help_text = f"In {timezone.get_current_timezone_name()}."
-
-
-class ChangeTagsForm(forms.Form):
-    add = TagsField(required=False, validators=[validate_tags], help_text="Separated by commas.")
-    remove = TagsField(required=False, validators=[validate_tags])
-
-    def clean(self) -> dict[str, Any]:
-        if not self.errors and not any(self.cleaned_data.values()):
-            raise ValidationError("Enter tags to be added, or to be removed.")
-        return self.cleaned_data
-
-
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is asked before `action` is run for servers that are shown with these `columns`."""
+    """What is asked before `action` is run for servers of which these `facts` are shown."""
 
     action: str
     title: str
     text: str
     answer: str
     form: type[forms.Form] = forms.Form
-    columns: dict[str, Callable[[Server], str]] = field(default_factory=dict)
+    facts: dict[str, Callable[[Server], str]] = field(default_factory=dict)
+
+    def facts_of(self, server: Server) -> list[tuple[str, str]]:
+        return [(name, show(server)) for name, show in self.facts.items()]
 
 
 def fingerprint_or_none(host_key: str) -> str:
@@ -111,7 +81,7 @@ END: Final = Question(
     "End maintenance now?",
     "They are checked soon.",
     "End maintenance",
-    columns={"Maintenance": maintenance_of},
+    facts={"Maintenance": maintenance_of},
 )
 TAGS: Final = Question(
     "change_tags",
@@ -119,7 +89,7 @@ TAGS: Final = Question(
     "They are changed for all of these servers, or where one would have too many, for none.",
     "Change tags",
     ChangeTagsForm,
-    {"Tags": lambda server: ", ".join(server.tags)},
+    {"Tags": lambda server: ", ".join(server.tags) or "–"},
 )
 
 
@@ -217,7 +187,7 @@ class ServerActions(_Admin):
             "title": question.title,
             "question": question,
             "form": form,
-            "rows": [(row, [show(row) for show in question.columns.values()]) for row in servers],
+            "rows": [(server, question.facts_of(server)) for server in servers],
             "keys": ",".join(str(server.pk) for server in servers),
             "confirmed_name": CONFIRMED,
             "action_checkbox_name": ACTION_CHECKBOX_NAME,
@@ -239,8 +209,13 @@ def chosen(request: HttpRequest, queryset: QuerySet[Server]) -> list[Server]:
     """What was selected; of what is confirmed, that which was shown."""
     if CONFIRMED in request.POST:
         keys = request.POST[CONFIRMED].split(",")
-        queryset = queryset.filter(pk__in=[int(key) for key in keys if key.isdecimal()])
+        queryset = queryset.filter(pk__in=[int(key) for key in keys if is_key(key)])
     return list(queryset)
+
+
+def is_key(text: str) -> bool:
+    """Whether a row may have it: no database takes a larger number, and Python no longer text."""
+    return text.isdecimal() and len(text) <= len(str(LARGEST_KEY)) and int(text) <= LARGEST_KEY
 
 
 def seen_of(servers: list[Server]) -> str:
@@ -254,7 +229,7 @@ def seen_of(servers: list[Server]) -> str:
 def accepts(server: Server, fingerprint: str, actor: Any) -> bool:
     try:
         services.accept_host_key(server, fingerprint, actor)
-    except services.HostKeyMismatch:
+    except (services.HostKeyMismatch, Server.DoesNotExist):  # deleted since it was looked up
         return False
     return True
 

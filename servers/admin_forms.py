@@ -9,11 +9,12 @@ from django.contrib.admin.utils import quote
 from django.core.exceptions import ValidationError
 from django.db.models import Model
 from django.urls import reverse
+from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from servers import credentials
-from servers.models import Credential, Environment, Server
+from servers.models import Credential, Environment, Server, validate_tags
 from servers.preconditions import etag
 
 
@@ -178,3 +179,37 @@ class EnvironmentForm(ConditionalForm):
     class Meta:
         model = Environment
         fields = ("name", "accept_new_host_keys")
+
+
+class HostKeysForm(forms.Form):
+    """`seen` is what was shown to whoever accepts it: a line for each server, key and fingerprint.
+
+    It is one field, as the number of a request's fields is limited.
+    """
+
+    seen = forms.CharField(widget=forms.HiddenInput)
+
+    def clean_seen(self) -> dict[str, str]:
+        pairs = (line.partition(" ") for line in self.cleaned_data["seen"].splitlines())
+        return {key: fingerprint for key, _, fingerprint in pairs}
+
+
+class MaintenanceForm(forms.Form):
+    reason = forms.CharField(max_length=200, widget=forms.TextInput(attrs={"size": 60}))
+    until = forms.DateTimeField(
+        widget=forms.DateTimeInput(attrs={"type": "datetime-local"}, format="%Y-%m-%dT%H:%M")
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["until"].help_text = f"In {timezone.get_current_timezone_name()}."
+
+
+class ChangeTagsForm(forms.Form):
+    add = TagsField(required=False, validators=[validate_tags], help_text="Separated by commas.")
+    remove = TagsField(required=False, validators=[validate_tags])
+
+    def clean(self) -> dict[str, Any]:
+        if not self.errors and not any(self.cleaned_data.values()):
+            raise ValidationError("Enter tags to be added, or to be removed.")
+        return self.cleaned_data

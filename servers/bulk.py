@@ -72,7 +72,7 @@ def validated(form: Callable[..., serializers.Serializer], request: Request) -> 
 
 def chosen(keys: Iterable[int]) -> list[Server]:
     """Those that there are, without their credentials."""
-    return list(Server.objects.defer("credential").filter(pk__in=set(keys)))
+    return list(Server.objects.without_secrets().filter(pk__in=set(keys)))
 
 
 def answer(

@@ -16,6 +16,7 @@ from django.utils import timezone
 
 from events.api import acting
 from servers import credentials, history, maintenance, ssh
+from servers.encryption import DecryptionError
 from servers.models import Server
 
 logger = logging.getLogger(__name__)
@@ -104,14 +105,12 @@ def claim_due(limit: int) -> list[Server]:
     """
     now = timezone.now()
     with transaction.atomic():
-        found = (
-            Server.objects.filter(_due(now))
-            .select_for_update(skip_locked=True, of=("self",))
-            .select_related("environment", "shared_credential", "check_requested_by")
-            .defer("credential", "shared_credential__secret", "shared_credential__passphrase")
-            .order_by("next_check_at", "pk")
-        )
-        due = list(found[:limit])
+        found = Server.objects.filter(_due(now)).order_by("next_check_at", "pk")
+        locked = found.select_for_update(skip_locked=True).values_list("pk", flat=True)
+        # By themselves: PostgreSQL joins a row that changed just now with what the old one was.
+        keys = list(locked[:limit])
+        rows = Server.objects.without_secrets().select_related("check_requested_by")
+        due = list(rows.filter(pk__in=keys).order_by("next_check_at", "pk"))
         for server in due:
             _claim(server, now)
     return due
@@ -141,15 +140,31 @@ def _claim(server: Server, now: datetime) -> None:
 
 
 def target(server: Server) -> ssh.Target:
-    """How to reach a server. Raises DecryptionError, which names what cannot be read."""
+    """How to reach a server now, for the test that it has.
+
+    Raises Server.DoesNotExist where another or none is under way, and CheckError where what it
+    logs in with cannot be read.
+    """
+    # In one statement: no secret goes to an address, or as a kind, that it was not given for.
+    rows = Server.objects.select_related("environment", "shared_credential")
+    row = rows.get(pk=server.pk, test_id=server.test_id)
     return ssh.Target(
-        host=server.host,
-        port=server.port,
-        username=server.username,
-        host_key=server.host_key,
-        accept_new_host_key=accepts_new_host_key(server),
-        **credentials.secrets_of(server)._asdict(),
+        host=row.host,
+        port=row.port,
+        username=row.username,
+        host_key=row.host_key,
+        accept_new_host_key=accepts_new_host_key(row),
+        **_secrets_of(row)._asdict(),
     )
+
+
+def _secrets_of(server: Server) -> credentials.Secrets:
+    try:
+        return credentials.secrets_of(server)
+    except DecryptionError as error:
+        shared = server.shared_credential
+        named = f"credential “{shared}”" if shared else "credential"
+        raise ssh.CheckError(f"The stored {named} cannot be read: {error}.") from error
 
 
 def accepts_new_host_key(server: Server) -> bool:
@@ -159,8 +174,8 @@ def accepts_new_host_key(server: Server) -> bool:
 def record_outcome(server_id: int, test_id: uuid.UUID, outcome: ssh.Outcome) -> bool:
     """Writes a test's result; False where the server is gone or another test has begun since."""
     with transaction.atomic():
-        rows = Server.objects.select_for_update(of=("self",)).defer("credential")
-        server = rows.select_related("environment").filter(pk=server_id, test_id=test_id).first()
+        rows = Server.objects.without_secrets().select_for_update()
+        server = rows.filter(pk=server_id, test_id=test_id).first()
         if server is None:
             return False
         server.status = Server.Status.SUCCESS if outcome.success else Server.Status.FAILED

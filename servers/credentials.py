@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import asyncssh
 from django.core.exceptions import ValidationError
 
-from servers import ssh_messages
+from servers import private_keys
 from servers.models import Credential, Server
 
 
@@ -25,9 +24,9 @@ def fingerprint_of_key(text: str, passphrase: str = "") -> str:
     Raises ValidationError, in words that hold nothing of the key, where it cannot be read.
     """
     try:
-        return asyncssh.import_private_key(text, passphrase or None).get_fingerprint()
-    except ValueError as error:
-        reason = ssh_messages.explain_private_key(error)
+        return private_keys.read(text, passphrase).get_fingerprint()
+    except private_keys.UnreadableKey as error:
+        reason = str(error)
         field = "passphrase" if "passphrase" in reason else "secret"
         raise ValidationError({field: reason}) from None
 

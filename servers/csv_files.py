@@ -68,7 +68,7 @@ class Line:
 def write(rows: Iterable[Sequence[Any]]) -> str:
     """The file with a header of EXPORTED and these rows. None is an empty cell."""
     file = io.StringIO(newline="")
-    writer = csv.writer(file)
+    writer = csv.writer(file, quoting=csv.QUOTE_ALL)
     writer.writerow(EXPORTED)
     for row in rows:
         writer.writerow(["" if cell is None else defused(str(cell)) for cell in row])

@@ -133,7 +133,8 @@ def _rotate_rows(field: EncryptedTextField, keys: list[Any], rotation: Rotation)
     """Past the model's managers and signals: nothing changes that anybody should be told of."""
     rows: models.QuerySet[Any] = models.QuerySet(field.model)
     with transaction.atomic():
-        for key, token in _tokens(field, rows.filter(pk__in=keys).select_for_update()):
+        locked = rows.filter(pk__in=keys).order_by("pk").select_for_update()
+        for key, token in _tokens(field, locked):
             try:
                 fresh = cipher().rotate(token.encode()).decode()
             except InvalidToken:

@@ -3,7 +3,7 @@
 from rest_framework import serializers
 
 from events.api import EventMap, SystemEvent, declare, register
-from servers.models import Credential, Server
+from servers.models import Credential, Environment, Server
 
 
 class ServerEvent(SystemEvent):
@@ -17,6 +17,12 @@ class CredentialEvent(SystemEvent):
     CREATED = "credential.created", "Credential created"
     UPDATED = "credential.updated", "Credential updated"
     DELETED = "credential.deleted", "Credential deleted"
+
+
+class EnvironmentEvent(SystemEvent):
+    CREATED = "environment.created", "Environment created"
+    UPDATED = "environment.updated", "Environment updated"
+    DELETED = "environment.deleted", "Environment deleted"
 
 
 class ServerData(serializers.Serializer):
@@ -71,6 +77,26 @@ declare(
 )
 
 
+class EnvironmentData(serializers.Serializer):
+    id = serializers.IntegerField()
+    name = serializers.CharField()
+    accept_new_host_keys = serializers.BooleanField()
+
+
+class EnvironmentChanges(EnvironmentData):
+    changes = serializers.DictField(child=serializers.DictField())
+
+
+declare(
+    {
+        EnvironmentEvent.CREATED: EnvironmentData,
+        EnvironmentEvent.UPDATED: EnvironmentChanges,
+        EnvironmentEvent.DELETED: EnvironmentData,
+    },
+    permission="servers.view_environment",
+)
+
+
 @register(Server)
 class ServerEvents(EventMap):
     created = ServerEvent.CREATED
@@ -100,3 +126,11 @@ class CredentialEvents(EventMap):
     deleted = CredentialEvent.DELETED
     tracked = ("name", "kind", "fingerprint")
     masked = ("secret", "passphrase")
+
+
+@register(Environment)
+class EnvironmentEvents(EventMap):
+    created = EnvironmentEvent.CREATED
+    updated = EnvironmentEvent.UPDATED
+    deleted = EnvironmentEvent.DELETED
+    tracked = ("name", "accept_new_host_keys")

@@ -9,6 +9,7 @@ from django import forms
 from django.utils import timezone
 
 from servers.models import Server, validate_tags
+from servers.serializers import MANY
 
 LENGTHS: Final = [("1", "1 hour"), ("4", "4 hours"), ("24", "1 day"), ("", "Until a time")]
 LARGEST_KEY: Final = 2**63 - 1
@@ -57,6 +58,8 @@ class Keys(forms.Field):
     default_error_messages = {"required": "Choose servers first."}
 
     def to_python(self, value: Any) -> Any:
+        if len(value or []) > MANY:
+            raise forms.ValidationError(f"Choose at most {MANY:,} servers.")
         key = forms.IntegerField(min_value=1, max_value=LARGEST_KEY)
         return [key.clean(text) for text in value or []]
 

@@ -12,8 +12,8 @@ from rest_framework import serializers
 
 from servers import csv_files, services
 from servers.csv_files import BadFile, BadLine, Line
-from servers.models import Credential, Environment, Server
-from servers.serializers import ServerSerializer
+from servers.models import Credential, Environment, Server, validate_name
+from servers.serializers import BIND, ServerSerializer
 
 # An empty cell is the field's default; of those that are not here, there is none.
 _cells: Final[dict[str, Callable[[str], Any]]] = {
@@ -40,7 +40,7 @@ class KnownField(serializers.Field):
 class LineSerializer(ServerSerializer):
     """A line's values. Whether its name is taken is for the plan to know."""
 
-    name = serializers.CharField(max_length=100)
+    name = serializers.CharField(max_length=100, validators=[validate_name])
     environment = KnownField(required=False, allow_null=True)  # type: ignore[assignment]
     shared_credential = KnownField(required=False, allow_null=True)  # type: ignore[assignment]
 
@@ -124,10 +124,12 @@ class _Planner:
     def __init__(self, text: str, user: Any, *, lock: bool) -> None:
         self.lines, self.bad = csv_files.read(text)
         self.may_change = user.has_perm("servers.change_server")
+        self.may_bind = user.has_perm(BIND)
         self.present = _servers_of(self.lines, lock=lock)
-        known = {"environment": _by_name(Environment), "shared_credential": _by_name(Credential)}
-        self.new = LineSerializer(context=known)
-        self.change = LineSerializer(context=known, partial=True)
+        self.credentials = _by_name(Credential)
+        self.known = {"environment": _by_name(Environment)}
+        self.new = LineSerializer(context=self.known)
+        self.change = LineSerializer(context=self.known, partial=True)
         self.seen: dict[str, int] = {}
 
     def plan(self) -> Plan:
@@ -144,6 +146,10 @@ class _Planner:
 
     def _add(self, plan: Plan, line: Line) -> None:
         server = self.present.get(_name_of(line))
+        if server and not self.may_change:
+            # Whatever the line holds: its cells are not to be compared with what there is.
+            raise serializers.ValidationError("It exists, and you may not change servers.")
+        self.known["shared_credential"] = self._credentials_for(server)
         values = (self.change if server else self.new).run_validation(_input(line))
         first = self.seen.setdefault(values["name"], line.number)
         if first != line.number:
@@ -151,11 +157,16 @@ class _Planner:
         if server is None:
             plan.created.append(Server(**values))
         elif differences := _differences(server, values):
-            if not self.may_change:
-                raise serializers.ValidationError("It exists, and you may not change servers.")
             plan.updated.append(Update(server, differences))
         else:
             plan.unchanged += 1
+
+    def _credentials_for(self, server: Server | None) -> dict[str, Any]:
+        """By name; for who may not view credentials, the present one alone."""
+        if self.may_bind:
+            return self.credentials
+        present = server and server.shared_credential
+        return {present.name: present} if present else {}
 
 
 def _name_of(line: Line) -> str:
@@ -172,15 +183,18 @@ def _differences(server: Server, values: Mapping[str, Any]) -> list[Difference]:
 
 
 def _servers_of(lines: list[Line], *, lock: bool) -> dict[str, Server]:
-    """Those that there are, by name; in one order, so that two imports do not block each other."""
-    rows = Server.objects.select_related("environment", "shared_credential").defer(
-        "credential", "shared_credential__secret", "shared_credential__passphrase"
-    )
-    if lock:
-        rows = rows.select_for_update(of=("self",))
+    """Those that there are, by name. They are locked in one order, so that no two imports wait for
+    each other, and apart from reading them: where PostgreSQL had to wait for a lock, it shows the
+    new row beside the rows that the old one was joined with.
+    """
     # No name holds what PostgreSQL does not take.
     names = {name for line in lines if "\0" not in (name := _name_of(line))}
-    return {server.name: server for server in rows.filter(name__in=names).order_by("pk")}
+    rows = Server.objects.filter(name__in=names)
+    if lock:
+        locked = rows.select_for_update().order_by("pk").values_list("pk", flat=True)
+        rows = Server.objects.filter(pk__in=list(locked))
+    rows = rows.without_secrets().select_related("environment", "shared_credential")
+    return {server.name: server for server in rows}
 
 
 def _by_name(model: type[Environment] | type[Credential]) -> dict[str, Any]:

@@ -69,8 +69,8 @@ def _set(condition: Q, reason: str, until: datetime | None) -> int:
     """How many servers it changed, each of which was locked."""
     values: dict[str, Any] = {"maintenance_reason": reason, "maintenance_until": until}
     with transaction.atomic():
-        rows = Server.objects.select_for_update().defer("credential").filter(condition)
-        servers = list(rows.exclude(**values))
+        rows = Server.objects.without_secrets().select_for_update().filter(condition)
+        servers = list(rows.exclude(**values).order_by("pk"))
         _write(servers, values)
         for server in servers:
             server.maintenance_reason, server.maintenance_until = reason, until

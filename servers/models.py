@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Self
+
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.validators import (
@@ -13,7 +15,7 @@ from django.core.validators import (
 from django.db import models
 from django.utils import timezone
 
-from events.api import EmittingModel
+from events.api import EmittingModel, EventQuerySet
 from servers.encryption import EncryptedTextField
 
 MAXIMUM_TAGS = 20
@@ -37,6 +39,10 @@ def validate_host(host: str) -> None:
             raise ValidationError("Enter a host name or an IP address.") from None
 
 
+validate_name = RegexValidator(
+    r"\A[^\x00-\x1f\x7f-\x9f\u2028\u2029]*\Z",
+    "Enter a name on one line, without control characters.",
+)
 validate_username = RegexValidator(
     r"\A[^\s\x00-\x1f\x7f:@/]{1,64}\Z", "Enter a user name without spaces, colons or slashes."
 )
@@ -65,7 +71,7 @@ def validate_check_interval(seconds: int) -> None:
         )
 
 
-class Environment(models.Model):
+class Environment(EmittingModel):
     """Where a server belongs, and how far its network is trusted."""
 
     name = models.SlugField(unique=True)
@@ -94,7 +100,7 @@ class Credential(EmittingModel):
         PASSWORD = "password", "Password"
         PRIVATE_KEY = "private_key", "Private key"
 
-    name = models.CharField(max_length=100, unique=True)
+    name = models.CharField(max_length=100, unique=True, validators=[validate_name])
     kind = models.CharField(max_length=11, choices=Kind)
     secret = EncryptedTextField()
     passphrase = EncryptedTextField(blank=True)
@@ -107,6 +113,16 @@ class Credential(EmittingModel):
 
     def __str__(self) -> str:
         return self.name
+
+
+class ServerQuerySet(EventQuerySet["Server"]):
+    def without_secrets(self) -> Self:
+        """For all who do not log in; also of the shared credentials, where these are joined."""
+        shared = ("shared_credential__secret", "shared_credential__passphrase")
+        return self.defer("credential", *shared)
+
+
+ServerManager = models.Manager.from_queryset(ServerQuerySet, "ServerManager")
 
 
 class Server(EmittingModel):
@@ -123,7 +139,9 @@ class Server(EmittingModel):
         SUCCESS = "success", "Success"
         FAILED = "failed", "Failed"
 
-    name = models.CharField(max_length=100, unique=True)
+    objects = ServerManager()  # type: ignore[assignment,misc]
+
+    name = models.CharField(max_length=100, unique=True, validators=[validate_name])
     host = models.CharField(max_length=253, validators=[validate_host])
     port = models.PositiveIntegerField(
         default=22, validators=[MinValueValidator(1), MaxValueValidator(65535)]

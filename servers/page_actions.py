@@ -55,7 +55,7 @@ class Action(LoginRequiredMixin, PermissionRequiredMixin, View):
 
 class ServerAction(Action):
     def act(self, **kwargs: Any) -> str:
-        return self.act_on(get_object_or_404(Server.objects.defer("credential"), **kwargs))
+        return self.act_on(get_object_or_404(Server.objects.without_secrets(), **kwargs))
 
     def act_on(self, server: Server) -> str:
         raise NotImplementedError
@@ -130,8 +130,7 @@ class BeginMaintenanceOfMany(BulkAction):
 
     def act_on(self, servers: list[Server]) -> str:
         values = cleaned(MaintenanceForm(self.request.POST))
-        for server in servers:
-            maintenance.begin(server, values["reason"], values["until"])
+        maintenance.begin_many(servers, values["reason"], values["until"])
         return f"In maintenance: {counted(servers)}."
 
 
@@ -139,8 +138,7 @@ class EndMaintenanceOfMany(BulkAction):
     permission_required = "servers.maintain_server"
 
     def act_on(self, servers: list[Server]) -> str:
-        for server in servers:
-            maintenance.end(server)
+        maintenance.end_many(servers)
         return f"Not in maintenance any more: {counted(servers)}."
 
 

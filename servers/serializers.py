@@ -13,6 +13,7 @@ from servers import history, services, ssh
 from servers.models import Credential, Environment, Server, StatusPeriod, validate_tags
 
 MANY: Final = 5_000  # servers in one call
+BIND: Final = "servers.view_credential"  # a shared credential to a server
 
 
 @contextmanager
@@ -44,6 +45,21 @@ class NamedField(serializers.SlugRelatedField):
         return super().to_internal_value(serializers.CharField().run_validation(data))
 
 
+class CredentialField(NamedField):
+    """A credential by its name. For who may not view credentials, there is the present one alone:
+    who guesses a name is told the same whether it is right or wrong.
+    """
+
+    default_error_messages = {"does_not_exist": "There is no such credential."}
+
+    def to_internal_value(self, data: Any) -> Any:
+        found = super().to_internal_value(data)
+        present = getattr(self.parent.instance, "shared_credential", None)
+        if found != present and not self.context["request"].user.has_perm(BIND):
+            self.fail("does_not_exist")
+        return found
+
+
 class NothingSerializer(StrictMixin, serializers.Serializer):
     """The body of an action without input: none, or an empty object."""
 
@@ -56,7 +72,7 @@ class ServerSerializer(StrictMixin, serializers.ModelSerializer):
     environment = NamedField(
         slug_field="name", queryset=Environment.objects.all(), required=False, allow_null=True
     )
-    shared_credential = NamedField(
+    shared_credential = CredentialField(
         slug_field="name",
         queryset=Credential.objects.defer("secret", "passphrase"),
         required=False,
@@ -249,6 +265,8 @@ class ManyMaintenanceSerializer(ManySerializer):
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         if attrs["until"] is not None and not attrs.get("reason"):
             raise serializers.ValidationError({"reason": "Say why."})
+        if attrs["until"] is None and attrs.get("reason"):
+            raise serializers.ValidationError({"reason": "It ends: a reason is for its beginning."})
         return attrs
 
 

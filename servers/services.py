@@ -13,6 +13,7 @@ from servers import checks, credentials, history, ssh
 from servers.models import MAXIMUM_TAGS, Credential, Server
 
 WAY_IN: Final = frozenset({"host", "port", "username", "credential", "shared_credential"})
+NOT_BOTH: Final = {"shared_credential": "Give a credential of its own or a shared one, not both."}
 SECRETS: Final = frozenset({"credential", "secret", "passphrase"})
 
 
@@ -39,7 +40,17 @@ def create_many(servers: Collection[Server]) -> None:
 
 def edit(server: Server, values: Mapping[str, Any]) -> None:
     """Sets these fields of a server whose row is locked. Raises ValidationError, by field."""
-    save(server, _set(server, values))
+    if values.get("credential") and values.get("shared_credential") is not None:
+        raise ValidationError(NOT_BOTH)
+    changed = _set(server, values)
+    if "credential" in changed and not server.credential and _has_none_of_its_own(server):
+        changed.remove("credential")
+    save(server, changed)
+
+
+def _has_none_of_its_own(server: Server) -> bool:
+    """Without its being read, as it may not be readable any more."""
+    return Server.objects.filter(pk=server.pk, credential="").exists()
 
 
 def _set(instance: Server | Credential, values: Mapping[str, Any]) -> set[str]:
@@ -64,7 +75,7 @@ def save(server: Server, changed: Collection[str]) -> None:
         fields |= {"credential", "shared_credential"}
     if fields & WAY_IN:
         fields |= _forget_result(server)
-    elif "check_interval" in fields:
+    elif "check_interval" in fields and server.check_requested_by_id is None:
         server.next_check_at = checks.next_check(server, timezone.now())
         fields.add("next_check_at")
     with transaction.atomic():
@@ -93,8 +104,7 @@ def _settle_credential(server: Server, changed: Collection[str]) -> None:
     own = "credential" in changed and server.credential
     shared = "shared_credential" in changed and server.shared_credential is not None
     if own and shared:
-        message = "Give a credential of its own or a shared one, not both."
-        raise ValidationError({"shared_credential": message})
+        raise ValidationError(NOT_BOTH)
     if own:
         credentials.check_own(server.credential)
         server.shared_credential = None
@@ -139,7 +149,7 @@ def accept_host_key(server: Server, fingerprint: str, actor: Any) -> None:
     Raises HostKeyMismatch, so that nobody accepts another key than the one they looked at.
     """
     with transaction.atomic():
-        row = Server.objects.select_for_update().defer("credential").get(pk=server.pk)
+        row = Server.objects.without_secrets().select_for_update().get(pk=server.pk)
         offered = row.offered_host_key
         if not offered or ssh.fingerprint(offered) != fingerprint:
             raise HostKeyMismatch
@@ -157,8 +167,8 @@ def change_tags(servers: Iterable[Server], add: Collection[str], remove: Collect
     now = timezone.now()
     changed = []
     with transaction.atomic():
-        rows = Server.objects.select_for_update().defer("credential")
-        for row in rows.filter(pk__in=[server.pk for server in servers]):
+        rows = Server.objects.without_secrets().select_for_update()
+        for row in rows.filter(pk__in=[server.pk for server in servers]).order_by("pk"):
             kept = [tag for tag in row.tags if tag not in remove]
             tags = [*kept, *(tag for tag in add if tag not in kept)]
             if len(tags) > MAXIMUM_TAGS:

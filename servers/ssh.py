@@ -13,11 +13,11 @@ from typing import Any
 import asyncssh
 from asyncssh.public_key import get_default_public_key_algs
 
-from servers import ssh_messages, tcp
+from servers import private_keys, ssh_messages, tcp
 from servers.ssh_attempt import Attempt, Step, Target
 from servers.ssh_messages import CheckError
 
-__all__ = ["Keys", "Outcome", "Target", "check", "fingerprint"]
+__all__ = ["CheckError", "Keys", "Outcome", "Target", "check", "fingerprint"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,15 +48,12 @@ class Keys:
         text = (target.private_key, target.passphrase)
         if text not in self._read:
             # In a thread, and as a task: other checks go on, and one that times out harms no other.
-            self._read[text] = asyncio.create_task(asyncio.to_thread(_read_key, *text))
+            reading = asyncio.to_thread(private_keys.read, *text)
+            self._read[text] = asyncio.create_task(reading)
         try:
             return await asyncio.shield(self._read[text])
-        except ValueError as error:
-            raise CheckError(ssh_messages.explain_private_key(error)) from error
-
-
-def _read_key(text: str, passphrase: str) -> asyncssh.SSHKey:
-    return asyncssh.import_private_key(text, passphrase or None)
+        except private_keys.UnreadableKey as error:
+            raise CheckError(str(error)) from error
 
 
 async def check(target: Target, *, timeout: float, keys: Keys | None = None) -> Outcome:
@@ -148,8 +145,7 @@ async def _run_true(target: Target, connection: asyncssh.SSHClientConnection) ->
     process = await connection.create_process(
         "true", stdin=asyncssh.DEVNULL, stderr=asyncssh.STDOUT, errors="replace"
     )
-    # Not all of it: a forced command may talk for ever.
-    said = await process.stdout.read(ssh_messages.QUOTED_CHARACTERS)
+    said = await _said(process, ssh_messages.quotable(target))
     await process.wait_closed()
     if process.exit_status == 0:
         return
@@ -160,3 +156,11 @@ async def _run_true(target: Target, connection: asyncssh.SSHClientConnection) ->
         ended = f"was killed by SIG{process.exit_signal[0]}"
     quote = f": {ssh_messages.quote(target, said)}" if said.strip() else ""
     raise CheckError(f"Logged in as {target.username}, but `true` {ended}{quote}.")
+
+
+async def _said(process: asyncssh.SSHClientProcess[str], most: int) -> str:
+    """Not all of it: a forced command may talk for ever."""
+    try:
+        return await process.stdout.readexactly(most)
+    except asyncio.IncompleteReadError as error:
+        return str(error.partial)

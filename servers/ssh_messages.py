@@ -64,21 +64,19 @@ def explain(attempt: Attempt, error: Exception, timeout: float) -> str:
     return f"Failed while {doing}: {type(error).__name__}."
 
 
-def explain_private_key(error: ValueError) -> str:
-    """Why asyncssh could not read a private key, which it tells by its text alone."""
-    reason = str(error)
-    if reason.startswith("Passphrase must be specified"):
-        return "The private key is protected by a passphrase, and none was given."
-    if reason.startswith(("Incorrect passphrase", "Unable to decrypt")):
-        return "The passphrase does not open the private key."
-    return f"The private key is unreadable: {reason}."
+def quotable(target: Target) -> int:
+    """How many characters show what is quoted, and any secret that begins in it."""
+    return QUOTED_CHARACTERS + max(len(target.password), len(target.passphrase))
 
 
 def quote(target: Target, text: str) -> str:
-    """The server's words, fit for one line; a server may echo what was sent to it."""
+    """The server's words, fit for one line; a server may echo what was sent to it.
+
+    Give it `quotable(target)` characters, if there are so many: a secret is known by all of it.
+    """
     if any(secret in text for secret in (target.password, target.passphrase) if secret):
         return "(withheld: it holds a secret)"
-    words = " ".join(text.split())[:QUOTED_CHARACTERS]
+    words = " ".join(text[:QUOTED_CHARACTERS].split())
     return "“" + "".join(letter if letter.isprintable() else "?" for letter in words) + "”"
 
 

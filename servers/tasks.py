@@ -18,16 +18,14 @@ from servers.models import Server
 @shared_task
 def test_connection(server_id: int, test_id: str, actor_id: int | None) -> None:
     """Tests one server on behalf of a user. No transaction waits for the network."""
-    rows = Server.objects.select_related("environment", "shared_credential").defer(
-        "credential", "shared_credential__secret", "shared_credential__passphrase"
-    )
-    server = rows.filter(pk=server_id).first()
+    server = Server.objects.without_secrets().filter(pk=server_id, test_id=test_id).first()
     if server is None:
         return
     actor = get_user_model().objects.filter(pk=actor_id).first() if actor_id else None
     with acting(lambda: actor):
         outcome = asyncio.run(checker.check(server, ssh.Keys()))
-        checks.record_outcome(server_id, uuid.UUID(test_id), outcome)
+        if outcome is not None:
+            checks.record_outcome(server_id, uuid.UUID(test_id), outcome)
 
 
 @shared_task

@@ -89,8 +89,8 @@ class TransferMixin:
 
         The header names the columns: `name`, `host`, `port`, `username`, `shared_credential`,
         `environment`, `tags` (separated by spaces), `check_interval`; `status` is passed by. What
-        has no column stays as it is; an empty cell is the default. Updates also need
-        `servers.change_server`.
+        has no column stays as it is; an empty cell is the default. A name that is taken also needs
+        `servers.change_server`, and another shared credential `servers.view_credential`.
         """
         query = ImportQuerySerializer(data=request.query_params.dict())
         query.is_valid(raise_exception=True)

@@ -38,7 +38,7 @@ class ServerList(LoginRequiredMixin, PermissionRequiredMixin, ListView):
 
     def get_queryset(self) -> QuerySet[Server]:
         self.cursor = event_cursor()
-        rows = Server.objects.select_related("environment").defer("credential")
+        rows = Server.objects.without_secrets().select_related("environment")
         self.filters = ServerFilter(self.request.GET, queryset=with_present_state(rows))
         return self.filters.qs if self.filters.is_valid() else rows.none()
 
@@ -63,9 +63,8 @@ class ServerDetail(LoginRequiredMixin, PermissionRequiredMixin, DetailView):
 
     def get_queryset(self) -> QuerySet[Server]:
         self.cursor = event_cursor()
-        rows = Server.objects.select_related("environment", "shared_credential").defer(
-            "credential", "shared_credential__secret", "shared_credential__passphrase"
-        )
+        rows = Server.objects.without_secrets()
+        rows = rows.select_related("environment", "shared_credential")
         has_own = ExpressionWrapper(~Q(credential=""), BooleanField())
         return with_present_state(rows).annotate(has_own_credential=has_own)
 

@@ -25,6 +25,8 @@ AutomaticIncidents.objects.create(pk=1, failures=2, recovery={recovery})
 """
 SHORTEN = """
 from incidents.models import AutomaticIncidents
+
+pytestmark = pytest.mark.stack("embedded")  # its waits are long
 AutomaticIncidents.objects.update(recovery=1)
 """
 

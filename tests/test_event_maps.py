@@ -7,10 +7,13 @@ from typing import Any
 
 import pytest
 from django.core import serializers as django_serializers
-from django.db import NotSupportedError, models, transaction
+from django.core.exceptions import FieldDoesNotExist
+from django.db import NotSupportedError, connection, models, transaction
 from django.db.models import F, Value
 from django.db.models.functions import Lower
+from django.test.utils import CaptureQueriesContext
 
+from events.catalogue import catalogue
 from events.models import Event
 from servers.models import Environment, Server
 
@@ -281,3 +284,33 @@ def test_a_change_whose_event_cannot_be_written_is_not_made(
     with pytest.raises(RuntimeError):
         make().save()
     assert not Server.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("values", "reads"),
+    [
+        ({"next_check_at": None}, 0),
+        ({"check_requested_by_id": None, "test_id": None}, 0),
+        ({"next_check_at": F("created_at")}, 0),
+        ({"next_check_at": None, "port": 23}, 2),
+        ({"credential": "x"}, 2),
+        ({"shared_credential_id": None}, 2),
+        ({"status": "failed"}, 2),
+    ],
+)
+def test_rows_are_read_only_where_an_event_may_tell_of_it(
+    server: Server, values: dict[str, Any], reads: int
+) -> None:
+    with CaptureQueriesContext(connection) as queries:
+        assert Server.objects.filter(name=server.name).update(**values) == 1
+    texts = [query["sql"] for query in queries.captured_queries]
+    found = [t for t in texts if t.startswith("SELECT") and '"servers_server"."host"' in t]
+    assert len(found) == reads
+
+
+def test_a_change_of_the_key_or_of_no_field_is_not_passed_over(server: Server) -> None:
+    meta: Any = catalogue.maps[Server]
+    assert meta.may_tell_of(["pk"])
+    assert meta.may_tell_of(["id"])
+    with pytest.raises(FieldDoesNotExist):
+        Server.objects.update(**{"colour": "red"})

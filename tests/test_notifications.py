@@ -15,6 +15,8 @@ from tests.portal import Portal
 from tests.readers import bearer, make_user
 from tests.services import wait_until
 
+pytestmark = pytest.mark.stack("scaled")  # its waits are long, and its races are the database's
+
 PATIENCE = 60  # seconds; must not be met
 CHANNELS = "/api/v1/notification-channels/"
 NOTIFICATIONS = "/api/v1/notifications/"

@@ -60,6 +60,7 @@ def told(portal: Portal, name: str) -> int:
     return int(query(portal, f"{TOLD} 'servers.server/{key}'")[0][0])
 
 
+@pytest.mark.stack("embedded")
 def test_beat_has_servers_checked_over_and_over_and_only_news_are_told(
     portal_factory: Callable[..., Portal],
 ) -> None:
@@ -76,6 +77,7 @@ def test_beat_has_servers_checked_over_and_over_and_only_news_are_told(
     assert samples(portal, "never-000") == told(portal, "never-000") == 0
 
 
+@pytest.mark.stack("scaled")
 def test_a_worker_that_is_killed_leaves_no_server_in_its_test(
     portal_factory: Callable[..., Portal], silent: SilentListener
 ) -> None:
@@ -112,6 +114,7 @@ def test_a_worker_that_is_killed_leaves_no_server_in_its_test(
     assert told(portal, "healthy-000") == 1
 
 
+@pytest.mark.stack("embedded")
 def test_a_worker_that_is_told_to_end_waits_for_the_checks_under_way_and_begins_none(
     portal_factory: Callable[..., Portal], silent: SilentListener
 ) -> None:

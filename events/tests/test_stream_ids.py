@@ -11,7 +11,12 @@ from django.contrib.auth.models import User
 from events.hub import Hub
 from events.tests.streaming import connected, streaming
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.asyncio]
+# On one stack: what an id may be is of no database.
+pytestmark = [
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.asyncio,
+    pytest.mark.stack("embedded"),
+]
 
 NO_INTEGER = "Last-Event-ID (last_event_id): must be a decimal integer."
 NO_IDS = [

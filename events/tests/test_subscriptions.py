@@ -40,6 +40,13 @@ EFFECT = "effect "
 
 
 @pytest.fixture(autouse=True)
+def no_others(transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Subscriptions are those of the test, and none of the portal's apps."""
+    monkeypatch.setattr(catalogue, "subscribers", {})
+    Subscription.objects.all().delete()
+
+
+@pytest.fixture(autouse=True)
 def woken(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, int]]]:
     """What has been woken; nobody else listens."""
     monkeypatch.setattr(waking, "subscription_woken", Signal())

@@ -4,6 +4,7 @@ import django.core.validators
 import django.db.models.deletion
 import django.utils.timezone
 import django_fsm
+import events.api
 import incidents.models.notification
 import servers.encryption
 import uuid
@@ -304,7 +305,7 @@ class Migration(migrations.Migration):
                 ("position", models.BigIntegerField(null=True)),
                 ("title", models.CharField(max_length=300)),
                 ("body", models.TextField(blank=True)),
-                ("payload", models.JSONField(default=dict)),
+                ("payload", events.api.JSONTextField(default=dict)),
                 (
                     "state",
                     models.CharField(
@@ -328,6 +329,7 @@ class Migration(migrations.Migration):
                 ),
                 ("last_error", models.TextField(blank=True)),
                 ("created_at", models.DateTimeField(auto_now_add=True)),
+                ("queued_at", models.DateTimeField(default=django.utils.timezone.now)),
                 ("sent_at", models.DateTimeField(null=True)),
                 ("read_at", models.DateTimeField(null=True)),
                 (
@@ -373,6 +375,7 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 ("failures", models.PositiveIntegerField(default=0)),
+                ("message", models.TextField(blank=True)),
                 (
                     "server",
                     models.OneToOneField(

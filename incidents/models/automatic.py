@@ -39,10 +39,12 @@ class AutomaticIncidents(models.Model):
 
 
 class Watch(models.Model):
-    """How many of a server's checks failed in a row, as far as their events are handled."""
+    """How many of a server's checks failed in a row, as far as their events are handled, and what
+    the last of them said."""
 
     server = models.OneToOneField(Server, on_delete=models.CASCADE, related_name="+")
     failures = models.PositiveIntegerField(default=0)
+    message = models.TextField(blank=True)
 
     class Meta:
         default_permissions = ()

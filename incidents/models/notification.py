@@ -10,6 +10,7 @@ from django.core.exceptions import ValidationError
 from django.db import models
 from django.utils import timezone
 
+from events.api import JSONTextField
 from incidents.models.incident import Incident, Severity
 from servers.encryption import EncryptedTextField
 from servers.models import Environment
@@ -68,18 +69,22 @@ class NotificationChannel(models.Model):
 
 class NotificationQuerySet(models.QuerySet["Notification"]):
     def visible_to(self, user: Any) -> NotificationQuerySet:
-        """What was sent to this user, and what channels were sent to those who may view it."""
+        """What was sent to this user, and what channels were sent to those who may view it.
+
+        What it tells of an incident is for those who may view incidents now.
+        """
         own = models.Q(user=user)
         sees_channels = user.has_perm("incidents.view_notification")
-        return self.filter(own | models.Q(user=None) if sees_channels else own)
+        rows = self.filter(own | models.Q(user=None) if sees_channels else own)
+        return rows if user.has_perm("incidents.view_incident") else rows.filter(incident=None)
 
 
 class Notification(models.Model):
     """One message to one channel, or to one user's bell.
 
     `position` is that of the event it tells of, and None for a test. `key` is the same at each
-    attempt, so that a receiver can tell a repetition. While it is being sent, `next_attempt_at` is
-    when whoever sends it is given up.
+    attempt, so that a receiver can tell a repetition. `queued_at` is when somebody last wanted it
+    to be sent. While it is being sent, `next_attempt_at` is when whoever sends it is given up.
     """
 
     class State(models.TextChoices):
@@ -103,12 +108,13 @@ class Notification(models.Model):
     position = models.BigIntegerField(null=True)
     title = models.CharField(max_length=300)
     body = models.TextField(blank=True)
-    payload = models.JSONField(default=dict)
+    payload: Any = JSONTextField(default=dict)
     state = models.CharField(max_length=7, choices=State, default=State.QUEUED, db_index=True)
     attempts = models.PositiveIntegerField(default=0)
     next_attempt_at = models.DateTimeField(null=True, default=timezone.now, db_index=True)
     last_error = models.TextField(blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
+    queued_at = models.DateTimeField(default=timezone.now)
     sent_at = models.DateTimeField(null=True)
     read_at = models.DateTimeField(null=True)
 

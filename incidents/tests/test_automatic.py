@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
+from html import unescape
 from typing import Any
 
 import pytest
@@ -17,7 +19,7 @@ from events import log
 from events.catalogue import catalogue
 from events.models import Event
 from events.relay import relay
-from incidents import automatic, services
+from incidents import automatic, markdown, services
 from incidents.models import AutomaticIncidents, Incident, Watch
 from incidents.subscriptions import watch_servers
 from incidents.tests.cast import create_incident
@@ -99,17 +101,26 @@ def test_an_incident_opens_after_three_failures_in_a_row_and_not_before(server: 
     incident = Incident.objects.get()
     assert (incident.status, incident.severity, incident.automatic) == ("open", "high", True)
     assert incident.title == "web-01 fails its checks"
-    assert incident.description == "3 checks in a row failed. The last one said: Refused."
+    assert incident.description == "3 checks in a row failed. The last one said: `Refused.`"
     assert (incident.reporter, incident.watched) == (None, server)
     assert services.affected_names(incident) == ["web-01"]
     [told] = [event for event in events if event.type.startswith("incident.")]
     assert (told.type, told.actor_username) == ("incident.created", "")
 
 
-def test_further_failures_are_added_to_it(server: Server) -> None:
-    fail(server, 5)
+def test_further_failures_are_added_to_it_ever_more_rarely(server: Server) -> None:
+    fail(server, 17)
     incident = Incident.objects.get()
-    assert notes(incident) == [f"Check {n} in a row failed: Refused." for n in (4, 5)]
+    assert notes(incident) == [f"Check {n} in a row failed: `Refused.`" for n in (4, 8, 16)]
+
+
+def test_each_that_says_something_else_is_added(server: Server) -> None:
+    fail(server, 4)
+    for message in ("No route.", "No route.", "Refused.", "Refused.", "Refused."):
+        check(server, message=message)
+    told = [(4, "Refused."), (5, "No route."), (7, "Refused."), (8, "Refused.")]
+    expected = [f"Check {number} in a row failed: `{message}`" for number, message in told]
+    assert notes(Incident.objects.get()) == expected
 
 
 def test_a_success_between_begins_the_count_anew(server: Server) -> None:
@@ -139,7 +150,7 @@ def test_a_server_that_fails_recovers_and_fails_again_has_one_incident(server: S
     assert automatic.resolve_recovered() == 0
     incident = Incident.objects.get()
     assert incident.status == "open"
-    assert notes(incident) == [f"Check {n} in a row failed: Refused." for n in range(1, 5)]
+    assert notes(incident) == [f"Check {n} in a row failed: `Refused.`" for n in (1, 2, 4)]
 
 
 def test_an_incident_of_people_is_not_added_to(server: Server) -> None:
@@ -247,7 +258,7 @@ def test_one_that_is_opened_again_is_added_to(server: Server, responder: Person)
     fail(server, 3)
     reopen(responder.user)
     fail(server)
-    assert notes(Incident.objects.get()) == ["Check 4 in a row failed: Refused."]
+    assert notes(Incident.objects.get()) == ["Check 4 in a row failed: `Refused.`"]
 
 
 def test_one_that_is_opened_again_beside_its_successor_is_peoples(
@@ -260,7 +271,7 @@ def test_one_that_is_opened_again_beside_its_successor_is_peoples(
     second = Incident.objects.exclude(pk=first.pk).get()
     services.transition_to(first, "open", responder.user)
     assert (first.status, first.automatic, first.watched) == ("open", True, None)
-    fail(server)
+    check(server, message="No route.")
     assert (notes(first), len(notes(second))) == ([], 1)
 
 
@@ -336,7 +347,7 @@ def test_the_rules_are_those_of_the_settings(server: Server) -> None:
     fail(server)
     incident = Incident.objects.get()
     assert incident.severity == "critical"
-    assert incident.description == "A check failed. The last one said: Refused."
+    assert incident.description == "A check failed. The last one said: `Refused.`"
     recover(server)
     assert automatic.resolve_recovered() == 1
 
@@ -384,7 +395,7 @@ def test_two_workers_at_once_open_one_incident(server: Server, at_once: Any) -> 
     recover(server)
     Watch.objects.create(server=server)  # or the first of them, who makes it, holds up the others
     at_once(*[note_failure(server)] * 4)
-    told = [f"Check {number} in a row failed: Refused." for number in (2, 3, 4)]
+    told = [f"Check {number} in a row failed: `Refused.`" for number in (2, 4)]
     assert notes(Incident.objects.get()) == told
 
 
@@ -461,3 +472,17 @@ def test_the_periods_that_it_goes_by_follow_every_check(server: Server) -> None:
     recover(server)
     states = StatusPeriod.objects.order_by("pk").values_list("state", flat=True)
     assert list(states)[-2:] == ["failed", "success"]
+
+
+@pytest.mark.parametrize(
+    "message", ["**Bold** <b>x</b> [a](https://b.example)", "`tick`", "a `` b ` c", "a\n\n# b"]
+)
+def test_what_a_machine_said_is_no_markdown(message: str) -> None:
+    html = markdown.render(f"It said: {automatic.quoted(message)}")
+    shown = re.fullmatch("<p>It said: <code>(.*)</code></p>", html.strip())
+    assert shown is not None
+    assert unescape(shown[1]) == " ".join(message.split())
+
+
+def test_a_machine_that_said_nothing_is_quoted_with_nothing() -> None:
+    assert automatic.quoted("") == ""

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import subprocess
 from typing import Any
 
 import pytest
@@ -10,7 +11,8 @@ from incidents import channels, webhooks
 from incidents.models import NotificationChannel
 from incidents.tests.making import SECRET, create_channel
 
-pytestmark = pytest.mark.django_db
+# On one stack: its rules are of no database.
+pytestmark = [pytest.mark.django_db, pytest.mark.stack("embedded")]
 
 HOOK = "https://hooks.example.org/swordfish?token=starfish"
 MAIL = "mailto://portal:swordfish@mail.example.org/?to=ops@example.org"
@@ -62,12 +64,26 @@ def test_url_and_secret_are_stored_encrypted() -> None:
     [
         ("webhook", "http://hooks.example.org:8080/swordfish", "http://hooks.example.org:8080/…"),
         ("apprise", MAIL, "mailto://…"),
+        ("apprise", f" {MAIL}", "mailto://…"),
         ("apprise", "tgram://123456789:swordfish_abcdefghijklmnopqrst/1234", "tgram://…"),
     ],
 )
 def test_the_label_holds_nothing_that_may_be_a_secret(kind: str, url: str, label: str) -> None:
     channels.save(channel(kind=kind, url=url))
     assert stored().label == label
+
+
+@pytest.mark.parametrize(
+    ("url", "label"),
+    [
+        ("own_scheme://swordfish", "own_scheme://…"),
+        (" ntfy://swordfish", "ntfy://…"),
+        ("ntfy:swordfish", "://…"),
+        ("ntfy://swordfish://starfish", "ntfy://…"),
+    ],
+)
+def test_the_label_of_a_service_is_what_stands_before_its_url(url: str, label: str) -> None:
+    assert channels.label("apprise", url) == label
 
 
 @pytest.mark.parametrize(
@@ -86,6 +102,27 @@ def test_the_label_holds_nothing_that_may_be_a_secret(kind: str, url: str, label
 def test_a_wrong_url_is_refused_by_its_field_and_not_repeated(values: dict[str, str]) -> None:
     assert list(refusals(channel(**values))) == ["url"]
     assert not NotificationChannel.objects.exists()
+
+
+def test_where_apprise_cannot_be_started_that_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise BlockingIOError(HOOK)
+
+    monkeypatch.setattr(subprocess, "run", refuse)
+    told = refusals(channel(kind="apprise", url=MAIL))
+    assert told == {"url": ["Apprise could not be started: BlockingIOError."]}
+
+
+def test_what_of_a_url_was_checked_before_is_not_checked_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(channels, "check_url", lambda kind, url: asked.append(kind))
+    channels.save(channel(), checked=("webhook", HOOK))
+    assert asked == []
+    channels.save(channel(name="b"), checked=("apprise", HOOK))
+    channels.save(channel(name="c"), checked=("webhook", f"{HOOK}2"))
+    assert asked == ["webhook", "webhook"]
 
 
 @pytest.mark.parametrize("secret", ["swordfish", "whsec_swordfish", "whsec_" + "A" * 100])

@@ -3,7 +3,8 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack
 from datetime import timedelta
 from typing import Any
 
@@ -16,7 +17,7 @@ from django.utils import timezone
 from events.api import subject_of
 from events.models import Event
 from events.relay import relay
-from incidents import deliveries, senders, tasks
+from incidents import deliveries, senders, tasks, webhooks
 from incidents.models import Notification, NotificationChannel
 from incidents.tests.making import (
     SECRET,
@@ -159,7 +160,7 @@ def test_a_failure_waits_as_the_back_off_says(hooks: Hooks) -> None:
 )
 def test_it_gives_up_after_a_day(hooks: Hooks, hours: int, state: str, told: list[str]) -> None:
     row = create_notification(channel_to(hooks), attempts=30)
-    age(row, created_at=timezone.now() - timedelta(hours=hours))
+    age(row, queued_at=timezone.now() - timedelta(hours=hours))
     hooks.answers = [500]
     with recorded_events() as events:
         assert not deliveries.deliver(row.pk)
@@ -172,7 +173,7 @@ def test_it_gives_up_after_a_day(hooks: Hooks, hours: int, state: str, told: lis
 def test_one_that_was_accepted_after_a_day_was_sent(hooks: Hooks) -> None:
     """As after a long outage of all workers."""
     row = create_notification(channel_to(hooks))
-    age(row, created_at=timezone.now() - timedelta(days=3))
+    age(row, queued_at=timezone.now() - timedelta(days=3))
     assert deliveries.deliver(row.pk)
 
 
@@ -230,6 +231,105 @@ def test_who_lost_the_claim_records_nothing(hooks: Hooks, monkeypatch: pytest.Mo
     row.refresh_from_db()
     assert (row.state, row.last_error, row.attempts) == (State.SENT, "", 2)
     assert [event.type for event in events] == ["notification.sent"]
+
+
+# Channels that hang
+
+WORKER = 8  # threads
+
+
+@pytest.fixture
+def worker() -> Iterator[ThreadPoolExecutor]:
+    """Where what is submitted is done as by a worker, and nobody's connection stays open."""
+    with ThreadPoolExecutor(WORKER) as threads:
+        yield threads
+
+
+def work(pk: int) -> bool:
+    try:
+        return deliveries.deliver(pk)
+    finally:
+        connection.close()
+
+
+@pytest.mark.usefixtures("committed")
+@pytest.mark.django_db(transaction=True)
+def test_a_channel_that_hangs_delays_neither_another_one_nor_other_work(
+    hooks: Hooks, worker: ThreadPoolExecutor
+) -> None:
+    hooks.hold = threading.Event()
+    with Hooks() as well:
+        slow, good = channel_to(hooks, "slow"), channel_to(well, "good")
+        pending = [worker.submit(work, create_notification(slow).pk) for _ in range(WORKER)]
+        assert hooks.arrived.wait(10)
+        try:
+            assert worker.submit(work, create_notification(good).pk).result(5)
+            assert worker.submit(lambda: "connection test").result(5)
+        finally:
+            hooks.hold.set()
+        assert sorted(each.result(15) for each in pending) == [False] * (WORKER - 1) + [True]
+    assert (len(hooks.calls), len(well.calls)) == (1, 1)
+
+
+@pytest.mark.usefixtures("committed")
+@pytest.mark.django_db(transaction=True)
+def test_many_channels_that_hang_leave_a_worker_room_for_other_work(
+    worker: ThreadPoolExecutor,
+) -> None:
+    with ExitStack() as stack:
+        receivers = [stack.enter_context(Hooks()) for _ in range(WORKER)]
+        rows = []
+        for number, receiver in enumerate(receivers):
+            receiver.hold = threading.Event()
+            stack.callback(receiver.hold.set)
+            rows.append(create_notification(channel_to(receiver, f"{number}")))
+        pending = [worker.submit(work, row.pk) for row in rows]
+        assert worker.submit(lambda: "connection test").result(5)
+        for receiver in receivers:
+            assert receiver.hold
+            receiver.hold.set()
+        accepted = sum(each.result(15) for each in pending)
+    assert 1 <= accepted <= 4 < WORKER
+    assert sum(len(receiver.calls) for receiver in receivers) == accepted
+
+
+def test_what_was_refused_while_one_was_sent_is_handed_over_after_it(
+    hooks: Hooks, committing: Committing, jobs: Callable[[], list[Job]]
+) -> None:
+    channel = channel_to(hooks)
+    first, second = (create_notification(channel) for _ in range(2))
+    claimed = create_notification(channel, state=State.SENDING, attempts=1)
+    age(claimed, next_attempt_at=timezone.now() + timedelta(seconds=60))
+    assert not deliveries.deliver(first.pk)
+    age(claimed, state=State.SENT, next_attempt_at=None)
+    with committing():
+        assert deliveries.deliver(first.pk)
+    assert jobs() == [Job("incidents.tasks.deliver", [second.pk])]
+
+
+def test_when_one_hangs_the_others_of_its_channel_wait_as_long(
+    hooks: Hooks, monkeypatch: pytest.MonkeyPatch, jobs: Callable[[], list[Job]]
+) -> None:
+    monkeypatch.setattr(webhooks, "TIMEOUT", 0.3)
+    monkeypatch.setattr(deliveries, "SLOW", 0.2)
+    hooks.drips = "head"
+    channel = channel_to(hooks)
+    row, other = create_notification(channel, attempts=3), create_notification(channel)
+    later = create_notification(channel, next_attempt_at=timezone.now() + timedelta(hours=1))
+    good = create_notification(create_channel("http://127.0.0.1:1/", "good"))
+    assert not deliveries.deliver(row.pk)
+    assert 60 < seconds_until_due(other) <= 96
+    assert seconds_until_due(later) > 3000
+    assert deliveries.hand_over_due() == 1
+    assert jobs() == [Job("incidents.tasks.deliver", [good.pk])]
+
+
+def test_one_that_is_refused_at_once_holds_up_no_others(hooks: Hooks) -> None:
+    channel = channel_to(hooks)
+    row, other = create_notification(channel), create_notification(channel)
+    hooks.answers = [400]
+    assert not deliveries.deliver(row.pk)
+    assert deliveries.deliver(other.pk)
 
 
 # Channels that change meanwhile
@@ -343,7 +443,7 @@ def test_neither_events_nor_rows_nor_logs_hold_a_secret(
     with caplog.at_level(logging.DEBUG):
         for channel in channels:
             row = create_notification(channel)
-            age(row, created_at=day)
+            age(row, queued_at=day)
             deliveries.deliver(row.pk)
     stored = list(Notification.objects.values())
     assert {row["state"] for row in stored} == {State.FAILED}
@@ -393,11 +493,12 @@ def test_without_a_broker_it_is_written_all_the_same_and_found_later(
 def test_what_is_due_is_handed_over_and_nothing_else(
     hooks: Hooks, jobs: Callable[[], list[Job]]
 ) -> None:
-    channel = channel_to(hooks)
+    channel, other, busy = (channel_to(hooks, name) for name in "abc")
     past, soon = (timezone.now() + timedelta(seconds=60 * n) for n in (-1, 1))
     late = create_notification(channel)
-    lost = create_notification(channel, state=State.SENDING, next_attempt_at=past)
-    create_notification(channel, state=State.SENDING, next_attempt_at=soon)
+    lost = create_notification(other, state=State.SENDING, next_attempt_at=past)
+    create_notification(busy, state=State.SENDING, next_attempt_at=soon)
+    create_notification(busy)
     create_notification(channel, next_attempt_at=soon)
     create_notification(channel, state=State.SENT, next_attempt_at=None)
     create_notification(channel, state=State.FAILED, next_attempt_at=None)
@@ -418,16 +519,26 @@ def test_busy_workers_do_not_find_the_same_rows_again_and_again(hooks: Hooks) ->
 
 
 def test_no_more_than_a_batch_is_handed_over_the_oldest_first(
-    hooks: Hooks, jobs: Callable[[], list[Job]], monkeypatch: pytest.MonkeyPatch
+    hooks: Hooks, jobs: Callable[[], list[Job]]
 ) -> None:
-    monkeypatch.setattr(deliveries, "BATCH", 2)
-    channel = channel_to(hooks)
     now = timezone.now()
     rows = [
-        create_notification(channel, next_attempt_at=now - timedelta(minutes=n)) for n in (1, 3, 2)
+        create_notification(channel_to(hooks, f"{n}"), next_attempt_at=now - timedelta(minutes=n))
+        for n in (1, 3, 2)
     ]
-    assert deliveries.hand_over_due() == 2
+    assert deliveries.hand_over_due(2) == 2
     assert [job.arguments for job in jobs()] == [[rows[1].pk], [rows[2].pk]]
+
+
+def test_a_channel_with_many_does_not_crowd_out_another(
+    hooks: Hooks, jobs: Callable[[], list[Job]]
+) -> None:
+    many, few = channel_to(hooks, "many"), channel_to(hooks, "few")
+    old = timezone.now() - timedelta(hours=1)
+    rows = [create_notification(many, next_attempt_at=old) for _ in range(5)]
+    other = create_notification(few)
+    assert deliveries.hand_over_due(2) == 2
+    assert [job.arguments for job in jobs()] == [[rows[0].pk], [other.pk]]
 
 
 # Sending again
@@ -439,7 +550,8 @@ def test_what_failed_is_sent_again_with_its_key_and_another_day(
     row = create_notification(
         channel_to(hooks), state=State.FAILED, next_attempt_at=None, attempts=31
     )
-    Notification.objects.update(created_at=timezone.now() - timedelta(days=5))
+    old = timezone.now() - timedelta(days=5)
+    Notification.objects.update(created_at=old, queued_at=old)
     with committing():
         assert deliveries.send_again(Notification.objects.all()) == 1
     assert jobs() == [Job("incidents.tasks.deliver", [row.pk])]
@@ -447,6 +559,7 @@ def test_what_failed_is_sent_again_with_its_key_and_another_day(
     assert not deliveries.deliver(row.pk)
     assert 7 < seconds_until_due(row) <= 12
     assert row.state == State.QUEUED
+    assert row.created_at == old
     age(row)
     assert deliveries.deliver(row.pk)
     assert {call.key for call in hooks.calls} == {str(row.key)}

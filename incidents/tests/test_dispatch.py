@@ -3,9 +3,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from django.contrib.auth.models import User
+from django.urls import resolve
 
 from events import log
 from events.api import acting
@@ -150,10 +152,20 @@ def test_what_is_told_is_the_event_and_a_text_for_people(operator: Person, setti
     assert row.title == "[HIGH] Disk full"
     assert row.body == (
         "operator opened this incident.\n\nNo space left.\n\nAffected: web-01\n\n"
-        f"https://ops.example.com/incidents/{incident.pk}/"
+        f"https://ops.example.com/admin/incidents/incident/{incident.pk}/change/"
     )
+    assert resolve(urlsplit(row.body.splitlines()[-1]).path)
     assert row.payload == {name: event[name] for name in ("type", "timestamp", "data")}
     assert (row.position, row.event_type) == (event["id"], "incident.created")
+
+
+def test_servers_are_told_by_the_names_that_they_have_now() -> None:
+    create_channel(HOOK)
+    server = create_server("web-01")
+    opened(servers=(server,))
+    Server.objects.filter(pk=server.pk).update(name="web-02")
+    tell()
+    assert Notification.objects.get().body.endswith("Affected: web-02")
 
 
 @pytest.mark.parametrize("text", ["", "On it."])
@@ -257,9 +269,17 @@ def test_assignee_and_reporter_hear_of_it_but_not_who_did_it(
         services.transition_to(incident, "resolved", None)
     tell()
     assert bells()[2:] == ["responder"]
-    services.comment(incident, None, "It is well again.")
+    services.comment(incident, operator.user, "It is well again.")
     tell()
     assert sorted(bells()[3:]) == ["responder", "viewer"]
+
+
+def test_no_bell_rings_for_what_the_portal_notes(operator: Person) -> None:
+    create_channel(HOOK, events=["incident.commented"])
+    incident = opened(assignee=operator.user)
+    services.comment(incident, None, "Check 4 in a row failed.")
+    tell()
+    assert (channels_told(), bells()) == (["ops"], [])
 
 
 def test_one_who_is_both_hears_it_once(operator: Person) -> None:

@@ -79,6 +79,13 @@ def test_so_do_many_that_are_deleted_at_once(server: Server) -> None:
     assert affected(incident) == ["db-one", "web-01"]
 
 
+def test_a_server_that_somebody_else_has_deleted_keeps_its_name(server: Server) -> None:
+    incident = create_incident(servers=(server,))
+    Server.objects.get(pk=server.pk).delete()
+    server.delete()
+    assert affected(incident) == ["web-01"]
+
+
 def test_a_name_that_was_not_saved_is_not_kept(server: Server) -> None:
     incident = create_incident(servers=(server,))
     server.name = "only here"
@@ -113,6 +120,30 @@ def test_an_edit_of_the_servers_alone_is_an_update_too(server: Server) -> None:
     assert event.type == "incident.updated"
     assert event.data["changes"] == {"servers": {"old": [], "new": ["web-01"]}}
     assert Incident.objects.get().updated_at > before
+
+
+def test_an_edit_of_fields_and_servers_is_one_update(server: Server, operator: Person) -> None:
+    incident = create_incident()
+    before = incident.updated_at
+    values = {"title": "Disks full", "severity": "medium", "assignee": operator.user}
+    with recorded_events() as events:
+        services.edit(incident, values, [server])
+    [event] = events
+    assert event.data == {
+        "id": incident.pk,
+        "title": "Disks full",
+        "severity": "medium",
+        "status": "open",
+        "assignee": "operator",
+        "changes": {
+            "title": {"old": "Disk full", "new": "Disks full"},
+            "assignee": {"old": None, "new": "operator"},
+            "servers": {"old": [], "new": ["web-01"]},
+        },
+    }
+    row = Incident.objects.get()
+    assert (row.title, row.assignee) == ("Disks full", operator.user)
+    assert row.updated_at == incident.updated_at > before
 
 
 def test_a_credential_that_cannot_be_read_stops_no_list(

@@ -6,10 +6,11 @@ import re
 from html.parser import HTMLParser
 
 import pytest
+from django.utils.html import escape
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from incidents.markdown import LONGEST, SCHEMES, TAGS, render
+from incidents.markdown import LARGEST, LONGEST, SCHEMES, TAGS, render
 
 HOSTILE = [
     "<script>alert(1)</script>",
@@ -164,6 +165,34 @@ def test_what_is_too_long_to_be_parsed_is_shown_as_it_was_typed() -> None:
 )
 def test_what_people_mean_is_what_they_see(text: str, html: str) -> None:
     assert html in render(text)
+
+
+TABLES = {
+    "wide": "|" * 2501 + "\n" + "|-" * 2500 + "|\n" + "|\n" * 5000,
+    "padded": "|" * 51 + "\n" + "|-" * 50 + "|\n" + "|\n" * 130,
+    "quoted": "> " + "|" * 51 + "\n> " + "|-" * 50 + "|\n" + "> |\n" * 130,
+    "with carriage returns": "|" * 51 + "\r" + "|-" * 50 + "|\r" + "|\r" * 130,
+    "many": ("a|b\n-|-\n" + "|\n" * 20 + "\n") * 300,
+}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_table_of_too_many_cells_is_shown_as_it_was_typed(name: str) -> None:
+    text = TABLES[name][:LONGEST]
+    assert render(text) == f"<pre>{escape(text)}</pre>"
+
+
+def test_a_table_of_some_hundred_rows_is_a_table() -> None:
+    page = render("| a | b | c | d |\n|:--|--:|:-:|---|\n" + "| 1 | 2 | 3 | 4 |\n" * 500)
+    assert page.count("<td>") == 2000
+
+
+def test_what_would_fill_a_page_is_shown_as_it_was_typed() -> None:
+    text = "[](a)" * (LONGEST // 5)
+    assert render(text) == f"<pre>{text}</pre>"
+    text = text[: LONGEST // 3]
+    assert "<a " in render(text)
+    assert len(render(text)) <= LARGEST
 
 
 def test_an_image_is_not_fetched_from_anywhere() -> None:

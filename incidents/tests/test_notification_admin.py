@@ -10,9 +10,12 @@ import pytest
 from cryptography.fernet import Fernet
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import User
+from django.core.exceptions import ValidationError
+from django.db import connection
 from django.test import Client
 
-from incidents import deliveries, webhooks
+from events.relay import relay
+from incidents import channels, deliveries, webhooks
 from incidents.models import Incident, Notification, NotificationChannel
 from incidents.tests.making import (
     SECRET,
@@ -23,9 +26,10 @@ from incidents.tests.making import (
 )
 from incidents.tests.receivers import LOOPBACK, Hooks
 from servers.models import Environment
-from servers.tests.cast import Job, Person
+from servers.tests.cast import Job, Person, create_person
 
-pytestmark = pytest.mark.django_db
+# On one stack: what the admin does is tested on both by its services.
+pytestmark = [pytest.mark.django_db, pytest.mark.stack("embedded")]
 
 CHANNELS = "/admin/incidents/notificationchannel/"
 NOTIFICATIONS = "/admin/incidents/notification/"
@@ -87,6 +91,8 @@ def test_a_generated_secret_is_shown_once(admin: Person) -> None:
     assert webhooks.is_secret(stored.secret)
     assert (stored.url, stored.label) == (HOOK, "https://hooks.example.org/…")
     assert stored.secret in html.unescape(answer.content.decode())
+    assert stored.secret not in str(browser.cookies) + str([*browser.session.items()])
+    assert "no-store" in answer.headers["Cache-Control"]
     for page in (CHANNELS, page_of(stored), f"{CHANNELS}{stored.pk}/history/", "/admin/"):
         shown = html.unescape(browser.get(page).content.decode())
         assert stored.secret not in shown
@@ -137,8 +143,40 @@ def test_what_is_wrong_stands_at_its_field(
     before = NotificationChannel.objects.values().get()
     response = desk(admin).post(page_of(channel), FORM | values)
     assert list(errors(response)) == [field]
-    assert "swordfish" not in response.content.decode()
+    for text in ("swordfish", "starfish", "whsec_short"):
+        assert text not in response.content.decode()
     assert NotificationChannel.objects.values().get() == before
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_url_is_checked_once_before_the_transaction(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Apprise needs a second, or half a minute."""
+    browser, asked = desk(create_person("admin")), []
+
+    def check(kind: str, url: str) -> None:
+        asked.append((kind, connection.in_atomic_block))
+        if kind == "apprise":
+            raise ValidationError({"url": "No."})
+
+    monkeypatch.setattr(channels, "check_url", check)
+    wrong = FORM | {"kind": "apprise", "new_url": HOOK}
+    assert errors(browser.post(f"{CHANNELS}add/", wrong)) == {"new_url": ["No."]}
+    assert browser.post(f"{CHANNELS}add/", FORM | {"new_url": f" {HOOK} "}).status_code == 200
+    stored = NotificationChannel.objects.get()
+    assert errors(browser.post(page_of(stored), wrong)) == {"new_url": ["No."]}
+    assert browser.post(page_of(stored), FORM | {"new_url": HOOK + "2"}).status_code == 302
+    assert [each for each in asked if each[1]] == []
+    assert [kind for kind, _ in asked] == ["apprise", "webhook"] * 2
+    relay.stop()
+
+
+def test_who_may_not_write_has_no_url_checked(
+    operator: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(channels, "check_url", lambda kind, url: asked.append(url))
+    answer = desk(operator).post(f"{CHANNELS}add/", FORM | {"new_url": HOOK})
+    assert (answer.status_code, asked) == (403, [])
 
 
 def test_a_new_channel_needs_a_url(admin: Person) -> None:

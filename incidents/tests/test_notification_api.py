@@ -6,10 +6,15 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
+from django.db import IntegrityError, connection
+from django.test import Client
 from django.utils import timezone
 
 from events.models import Event
-from incidents import deliveries, webhooks
+from events.relay import relay
+from incidents import bell as bells
+from incidents import channels, deliveries, webhooks
 from incidents.models import Notification, NotificationChannel
 from incidents.tests.making import (
     SECRET,
@@ -21,7 +26,7 @@ from incidents.tests.making import (
 )
 from incidents.tests.receivers import LOOPBACK, Hooks
 from servers.models import Environment
-from servers.tests.cast import EVERYBODY, Job, Person
+from servers.tests.cast import EVERYBODY, Job, Person, create_person
 
 pytestmark = pytest.mark.django_db
 
@@ -221,6 +226,64 @@ def test_deleting_a_channel_keeps_its_notifications_by_name(
     assert found["id"] == row.pk
 
 
+@pytest.mark.django_db(transaction=True)
+def test_a_url_is_checked_once_before_anything_is_locked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Apprise needs a second, or half a minute."""
+    admin, locked = create_person("admin"), []
+
+    def check(kind: str, url: str) -> None:
+        locked.append(connection.in_atomic_block)
+
+    monkeypatch.setattr(channels, "check_url", check)
+    path = f"{CHANNELS}{admin.call('post', CHANNELS, NEW).json()['id']}/"
+    for method, body in (("patch", {"url": HOOK + "2"}), ("put", NEW), ("patch", {"name": "x"})):
+        assert admin.call(method, path, body).status_code == 200
+    assert locked == [False] * 3
+    relay.stop()
+
+
+def test_a_kind_that_changed_while_its_url_was_checked_is_checked_again(
+    admin: Person, channel: NotificationChannel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check = channels.check_url
+
+    def slow(kind: str, url: str) -> None:
+        monkeypatch.setattr(channels, "check_url", check)
+        check(kind, url)
+        NotificationChannel.objects.update(kind="apprise")
+
+    monkeypatch.setattr(channels, "check_url", slow)
+    answer = admin.call("patch", path_of(channel), {"url": HOOK + "2"})
+    assert (answer.status_code, list(answer.json()["errors"])) == (400, ["url"])
+    assert NotificationChannel.objects.get().url == HOOK
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_fails_half_way_is_not_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    admin, row = create_person("admin"), create_channel(HOOK)
+    environment = Environment.objects.create(name="production")
+
+    def fail(*_: Any) -> None:
+        raise IntegrityError
+
+    monkeypatch.setattr(channels, "write", fail)
+    answer = admin.call("post", CHANNELS, NEW)
+    assert answer.status_code == 409
+    monkeypatch.undo()
+    write = channels.write
+
+    def write_and_fail(*arguments: Any) -> None:
+        write(*arguments)
+        raise IntegrityError
+
+    monkeypatch.setattr(channels, "write", write_and_fail)
+    body = {"name": "other", "environments": [environment.name]}
+    assert admin.call("patch", path_of(row), body).status_code == 409
+    assert admin.call("post", CHANNELS, NEW).status_code == 409
+    assert [each.name for each in NotificationChannel.objects.all()] == ["ops"]
+    relay.stop()
+
+
 # The test button
 
 
@@ -288,7 +351,43 @@ def test_the_list_is_filtered(operator: Person, channel: NotificationChannel) ->
     assert ids(operator, "state=failed") == [failed.pk]
     assert ids(operator, f"incident={incident.pk}") == [failed.pk, unread.pk]
     assert ids(operator, "channel=ops") == [failed.pk]
-    assert operator.call("get", f"{NOTIFICATIONS}?state=lost").status_code == 400
+
+
+@pytest.mark.parametrize(
+    "query", ["state=lost", f"incident={10**20}", "incident=-1", "incident=x", "channel=%00"]
+)
+def test_a_wrong_filter_is_refused(operator: Person, query: str) -> None:
+    assert operator.call("get", f"{NOTIFICATIONS}?{query}").status_code == 400
+
+
+@pytest.mark.parametrize("path", [f"{NOTIFICATIONS}{10**20}/", f"{CHANNELS}{10**20}/"])
+@pytest.mark.parametrize("method", ["get", "patch", "delete"])
+def test_a_number_that_no_database_has_is_not_found(admin: Person, path: str, method: str) -> None:
+    assert admin.call(method, path, {} if method == "patch" else None).status_code in (404, 405)
+
+
+def test_what_tells_of_incidents_is_not_for_those_who_may_no_longer_view_them(
+    viewer: Person, operator: Person, channel: NotificationChannel
+) -> None:
+    incident = create_incident()
+    for person in (viewer, operator):
+        bell(person, incident=incident)
+        person.user.groups.clear()
+    row = create_notification(channel, incident=incident)
+    test = create_notification(channel)
+    grant(operator, "incidents.view_notification")
+    assert (ids(viewer), ids(operator)) == ([], [test.pk])
+    assert operator.call("get", f"{NOTIFICATIONS}{row.pk}/").status_code == 404
+    assert unread_count(viewer) == 0
+    user = User.objects.get(pk=viewer.user.pk)
+    assert (bells.unread(user), list(bells.of(user))) == (0, [])
+    assert viewer.call("post", f"{NOTIFICATIONS}read-all/").status_code == 204
+    assert not Notification.objects.exclude(read_at=None).exists()
+    browser = Client()
+    browser.force_login(user)
+    assert incident.title not in browser.get("/notifications/").content.decode()
+    user = grant(viewer, "incidents.view_incident")
+    assert bells.unread(user) == 1
 
 
 def unread_count(person: Person) -> int:

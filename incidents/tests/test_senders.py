@@ -43,7 +43,8 @@ def send(url: str, **values: Any) -> None:
     if url.startswith("http"):
         channel.kind, channel.secret = "webhook", SECRET
     title, body = values.pop("title", "[HIGH] Disk full"), values.pop("body", "It is.")
-    senders.send(channel, Notification(channel=channel, title=title, body=body, payload={"a": 1}))
+    told: dict[str, Any] = {"title": title, "body": body, "payload": {"a": 1}}
+    senders.send(channel, Notification(channel=channel, **told))
 
 
 def refusal(url: str) -> str:

@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from events import log, retention
 from events.api import acting, emit, format_timestamp, subject_of
 from events.models import Event, Subscription
-from incidents import services
+from incidents import markdown, services
+from incidents import timeline as timelines
 from incidents.models import Comment, Incident
 from incidents.tests.cast import create_incident, path_of
-from incidents.timeline import timeline
+from incidents.timeline import Timeline
 from servers.models import Server
 from servers.tests.cast import Person, create_server, place_events
 
@@ -70,7 +71,7 @@ def test_it_equals_the_event_logs_account_whatever_was_done(
         place_events()
         if forgotten:
             services.comment(incident, operator.user, "Not placed yet.")
-        told = timeline(incident, viewer.user)
+        told = list(Timeline(incident, viewer.user))
         rows = Event.objects.filter(subject=subject_of(incident), type__in=TYPES)
         account = [log.public(event) for event in rows.order_by("pk")]
         assert told == account
@@ -172,6 +173,69 @@ def test_it_comes_in_pages(viewer: Person) -> None:
     second = entries(viewer, incident, "?page_size=4&page=2")
     assert first + second == entries(viewer, incident)
     assert (len(first), len(second)) == (4, 2)
+
+
+def test_forgotten_comments_come_in_its_pages_too(viewer: Person) -> None:
+    incident = create_incident()
+    for number in range(3):
+        services.comment(incident, None, f"{number}")
+    forget()
+    for number in range(3, 6):
+        services.comment(incident, None, f"{number}")
+    pages = [entries(viewer, incident, f"?page_size=2&page={page}") for page in (1, 2, 3)]
+    told = [[entry["data"]["text"] for entry in page] for page in pages]
+    assert told == [["0", "1"], ["2", "3"], ["4", "5"]]
+
+
+def test_a_page_is_all_that_is_rendered(viewer: Person, monkeypatch: pytest.MonkeyPatch) -> None:
+    incident = create_incident()
+    for number in range(20):
+        services.comment(incident, None, f"{number}")
+    forget()
+    rendered: list[str] = []
+
+    def render(text: str) -> str:
+        rendered.append(text)
+        return text
+
+    monkeypatch.setattr(markdown, "render", render)
+    entries(viewer, incident, "?page_size=2&page=3")
+    assert rendered == ["4", "5"]
+
+
+def test_a_page_is_all_that_is_read(viewer: Person, monkeypatch: pytest.MonkeyPatch) -> None:
+    incident = create_incident()
+    for number in range(50):
+        services.comment(incident, None, f"{number}")
+    place_events()
+    read: list[int] = []
+
+    def public(row: Event) -> dict[str, Any]:
+        read.append(row.pk)
+        return log.public(row)
+
+    monkeypatch.setattr(timelines, "public", public)
+    assert len(entries(viewer, incident, "?page_size=5&page=3")) == 5
+    assert len(read) == 5
+
+
+def test_to_comment_reads_nothing_of_it(responder: Person, monkeypatch: pytest.MonkeyPatch) -> None:
+    incident = create_incident()
+    monkeypatch.setattr(timelines, "events_about", None)
+    response = responder.call("post", path_of(incident, "comment"), {"text": "Hm."})
+    assert response.status_code == 201
+
+
+def test_comments_that_were_published_by_hand_hide_none(viewer: Person) -> None:
+    incident = create_incident()
+    services.comment(incident, None, "Written.")
+    forget()
+    for number in (10**30, -1, 0):
+        data = {"id": 1, "comment": number, "author": None, "text": "Made up.", "html": ""}
+        emit("incident.commented", data, subject=subject_of(incident))
+    services.comment(incident, None, "Written, too.")
+    told = [entry["data"]["text"] for entry in entries(viewer, incident)]
+    assert told == ["Written.", *["Made up."] * 3, "Written, too."]
 
 
 def test_of_an_incident_that_is_gone_there_is_none(viewer: Person) -> None:

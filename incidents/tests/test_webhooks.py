@@ -196,6 +196,16 @@ def test_an_address_that_does_not_answer_is_followed_by_the_next(
     assert len(hooks.calls) == 1
 
 
+def test_a_name_beyond_ascii_is_asked_for_as_the_url_encodes_it(
+    hooks: Hooks, resolve: Resolver
+) -> None:
+    """By IDNA 2008. Python's own codec would lead to strasse.example, which is somebody else's."""
+    asked = resolve("xn--strae-oqa.example", ["127.0.0.1"])
+    send(hooks.url(host="straße.example"))
+    assert asked == ["xn--strae-oqa.example"]
+    assert hooks.calls[0].headers["host"] == f"xn--strae-oqa.example:{hooks.port}"
+
+
 def test_the_machines_proxy_is_not_asked(hooks: Hooks, monkeypatch: pytest.MonkeyPatch) -> None:
     with Hooks() as proxy:
         monkeypatch.setenv("HTTP_PROXY", proxy.url(""))
@@ -262,6 +272,15 @@ def test_the_certificate_is_verified_for_the_urls_name(
         assert "its certificate is not good for this host" in text
         assert "certificate is not good" in refusal(good.url(host="127.0.0.1"))
         assert (len(good.calls), bad.calls) == (1, [])
+
+
+def test_the_certificate_is_verified_for_a_name_beyond_ascii(
+    authority: Callable[[str], ssl.SSLContext], resolve: Resolver
+) -> None:
+    resolve("xn--strae-oqa.example", ["127.0.0.1"])
+    with Hooks(authority("xn--strae-oqa.example")) as good:
+        send(good.url(host="straße.example"))
+        assert len(good.calls) == 1
 
 
 def test_a_certificate_of_nobody_who_is_trusted_is_refused(

@@ -8,13 +8,17 @@ from typing import Any
 
 import jwt
 import pytest
+from django.db import OperationalError
 from django.test import Client
 from rest_framework_simplejwt.tokens import AccessToken, RefreshToken
 
+from servers import services
+from servers.api import ServerViewSet
 from servers.models import Server
 from servers.tests.cast import PASSWORD, Person
 
-pytestmark = pytest.mark.django_db
+# On one stack: answers to bad input are of no database.
+pytestmark = [pytest.mark.django_db, pytest.mark.stack("embedded")]
 
 API = "/api/v1/"
 BODY_ENDPOINTS = [
@@ -338,3 +342,61 @@ def test_every_answer_names_its_request(client: Client) -> None:
 def test_another_host_is_not_served(client: Client, host: str) -> None:
     response = client.get(f"{API}servers/", headers={"Host": host})
     assert response.status_code == 400
+
+
+@pytest.mark.parametrize("number", ["40001", "40P01"])
+def test_a_transaction_that_gave_way_to_another_is_to_be_tried_again(
+    operator: Person, server: Server, monkeypatch: pytest.MonkeyPatch, number: str
+) -> None:
+    response = refused_by_the_database(operator, server, monkeypatch, number)
+    assert (response.status_code, response.headers["Retry-After"]) == (503, "1")
+    assert set(response.json()) == {"detail"}
+
+
+def test_another_error_of_the_database_is_one(
+    operator: Person, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(OperationalError):
+        refused_by_the_database(operator, server, monkeypatch, "57P01")
+
+
+def refused_by_the_database(
+    person: Person, server: Server, monkeypatch: pytest.MonkeyPatch, number: str
+) -> Any:
+    class Ended(Exception):
+        sqlstate = number
+
+    def refuse(*_: Any) -> None:
+        raise OperationalError from Ended()
+
+    monkeypatch.setattr(services, "edit", refuse)
+    return person.call("patch", f"{API}servers/{server.pk}/", {"port": 23})
+
+
+@pytest.mark.parametrize(
+    ("method", "action", "body"),
+    [
+        ("post", "test-connection", {}),
+        ("post", "maintenance", {"reason": "x", "until": "2999-01-01T00:00:00Z"}),
+        ("delete", "maintenance", None),
+        ("post", "host-key", {"fingerprint": "SHA256:x"}),
+    ],
+)
+def test_what_is_deleted_after_it_was_found_is_not_found(
+    operator: Person,
+    server: Server,
+    monkeypatch: pytest.MonkeyPatch,
+    method: str,
+    action: str,
+    body: Any,
+) -> None:
+    find = ServerViewSet.get_object
+
+    def lose(view: ServerViewSet) -> Any:
+        found = find(view)
+        Server.objects.all().delete()
+        return found
+
+    monkeypatch.setattr(ServerViewSet, "get_object", lose)
+    response = operator.call(method, f"{API}servers/{server.pk}/{action}/", body)
+    assert_refused(response, 404)

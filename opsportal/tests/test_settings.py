@@ -63,6 +63,8 @@ WRONG = [
     ("EVENTS_RETENTION_DAYS", "-1", "whole number of days, 1 or more"),
     ("SERVERS_TEST_TIMEOUT", "0", "seconds, 0.1 or more"),
     ("SERVERS_TEST_TIMEOUT", "60", "at most"),
+    ("SERVERS_CHECK_CONCURRENCY", "0", "whole number of checks, 1 or more"),
+    ("SERVERS_CHECK_CONCURRENCY", "501", "at most 500"),
     ("PORTAL_URL", "ops.example.com", "https://ops.example.com"),
     ("PORTAL_URL", "ftp://ops.example.com", "https://ops.example.com"),
     ("PORTAL_URL", "https://", "https://ops.example.com"),

@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import Permission
 from django.test import Client
 from django.utils import timezone
 
@@ -16,7 +17,8 @@ from servers.models import Credential, Environment, Server
 from servers.tests.cast import Person, create_server, place_events, recorded_events
 from servers.tests.desk import PAGE, desk, save
 
-pytestmark = pytest.mark.django_db
+# On one stack: what the admin shows is the same on every database.
+pytestmark = [pytest.mark.django_db, pytest.mark.stack("embedded")]
 
 
 def names(response: Any) -> list[str]:
@@ -202,3 +204,26 @@ def about(server: Server) -> str:
 def updated(server: Server) -> dict[str, Any]:
     data = {"id": server.pk, "name": "unreadable", "host": "h", "status": "unknown"}
     return data | {"changes": {"host": {"old": "unreadable", "new": "unreadable"}}}
+
+
+def test_who_may_not_view_credentials_sees_and_does_not_choose_one(outsider: Person) -> None:
+    user = outsider.user
+    user.user_permissions.add(
+        *Permission.objects.filter(codename__in=["view_server", "change_server", "add_server"])
+    )
+    type(user).objects.filter(pk=user.pk).update(is_staff=True)
+    deploy = Credential.objects.create(name="deploy", kind="password", secret="x")
+    Credential.objects.create(name="unseen-key", kind="password", secret="x")
+    server = create_server(credential="", shared_credential=deploy)
+    browser, url = desk(outsider), f"{PAGE}{server.pk}/change/"
+    page = browser.get(url).content.decode()
+    assert "deploy" in page
+    assert "unseen-key" not in page
+    other = create_server("other", credential="")
+    form = {"name": "other", "host": "h", "port": 22, "username": "u", "tags": ""}
+    answer = browser.post(
+        f"{PAGE}{other.pk}/change/", form | {"shared_credential": deploy.pk, "check_interval": ""}
+    )
+    assert answer.status_code == 302
+    other.refresh_from_db()
+    assert (other.host, other.shared_credential) == ("h", None)

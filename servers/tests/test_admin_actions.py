@@ -13,12 +13,14 @@ from django.contrib.auth.models import Permission
 from django.utils import timezone
 
 from servers import ssh
+from servers.admin_actions import accepts
 from servers.models import Server
 from servers.tests.cast import Job, Person, create_server, recorded_events
 from servers.tests.desk import PAGE, confirm, desk, hidden, messages, run_action
 from servers.tests.keys import new_host_key
 
-pytestmark = pytest.mark.django_db
+# On one stack: what the admin does is tested on both by its services.
+pytestmark = [pytest.mark.django_db, pytest.mark.stack("embedded")]
 
 LATER = "2999-01-01T10:00"
 ACTIONS = {
@@ -40,7 +42,7 @@ def fleet(db: None) -> list[Server]:
     return [create_server("a", **common), create_server("b", **common, **maintenance)]
 
 
-def state() -> list[dict[str, Any]]:
+def state() -> list[Any]:
     return list(Server.objects.order_by("pk").values())
 
 
@@ -140,7 +142,8 @@ def test_both_fingerprints_are_shown_and_what_was_shown_is_accepted(
     browser = desk(operator)
     question = run_action(browser, "accept_host_key", fleet[0], silent)
     page = html.unescape(question.content.decode())
-    assert f"<td>{ssh.fingerprint(old)}</td><td>{ssh.fingerprint(new)}</td>" in page
+    assert f"<dt>Accepted before</dt><dd>{ssh.fingerprint(old)}</dd>" in page
+    assert f"<dt>Offered</dt><dd>{ssh.fingerprint(new)}</dd>" in page
     assert "silent" not in page
     with recorded_events() as events:
         response = confirm(browser, question)
@@ -192,13 +195,15 @@ def test_where_no_key_is_offered_nothing_is_asked(operator: Person, server: Serv
 
 
 def test_maintenance_begins_with_a_reason_and_an_end(operator: Person, fleet: list[Server]) -> None:
+    create_server("not chosen")
     browser = desk(operator)
     question = run_action(browser, "begin_maintenance", *fleet)
     with recorded_events() as events:
         response = confirm(browser, question, reason="disks", until=LATER)
     assert messages(response) == ["In maintenance now: 2."]
-    assert set(Server.objects.values_list("maintenance_reason", flat=True)) == {"disks"}
-    assert {f"{row.maintenance_until:%Y %H}" for row in Server.objects.all()} == {"2999 10"}
+    worked_on = Server.objects.filter(maintenance_reason="disks")
+    assert {row.name for row in worked_on} == {"a", "b"}
+    assert {f"{row.maintenance_until:%Y %H}" for row in worked_on} == {"2999 10"}
     assert [event.actor_username for event in events] == ["operator"] * 2
 
 
@@ -240,11 +245,15 @@ def test_maintenance_ends_where_it_had_begun(operator: Person, fleet: list[Serve
 
 
 def test_tags_are_added_and_removed(operator: Person, fleet: list[Server]) -> None:
+    other = create_server("not chosen", tags=["old"])
     browser = desk(operator)
     question = run_action(browser, "change_tags", *fleet)
     response = confirm(browser, question, add="web, on-call", remove="old")
     assert messages(response) == ["Servers whose tags were changed: 2."]
-    assert {tuple(row.tags) for row in Server.objects.all()} == {("web", "on-call")}
+    changed = Server.objects.exclude(pk=other.pk)
+    assert [row.tags for row in changed] == [["web", "on-call"]] * 2
+    other.refresh_from_db()
+    assert other.tags == ["old"]
 
 
 @pytest.mark.parametrize("values", [{}, {"add": "Web"}, {"remove": "a, a"}, {"add": "full"}])
@@ -276,3 +285,23 @@ def test_hundreds_are_confirmed_in_one_form(operator: Person, action: str) -> No
     assert Server.objects.filter(tags=["web"]).count() == (1_100 if action == "change_tags" else 0)
     accepted = Server.objects.exclude(host_key="").count()
     assert accepted == (10 if action == "accept_host_key" else 0)
+
+
+@pytest.mark.parametrize("key", ["9" * 30, "9" * 5000, str(2**63), "²", "-1", ""])
+def test_a_confirmation_with_a_key_that_no_row_has_does_nothing_for_it(
+    operator: Person, fleet: list[Server], key: str
+) -> None:
+    shown = f"{key},{fleet[1].pk}"
+    data = {"action": "end_maintenance", "_selected_action": [fleet[0].pk, fleet[1].pk]}
+    response = desk(operator).post(PAGE, data | {"confirmed": shown})
+    assert response.status_code == 302
+    assert not Server.objects.exclude(maintenance_until=None).exists()
+
+
+def test_a_server_that_is_deleted_meanwhile_is_left_alone(
+    operator: Person, fleet: list[Server]
+) -> None:
+    [server, _] = fleet
+    fingerprint = ssh.fingerprint(server.offered_host_key)
+    Server.objects.filter(pk=server.pk).delete()
+    assert not accepts(server, fingerprint, operator.user)

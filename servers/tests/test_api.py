@@ -12,7 +12,7 @@ from django.test.utils import CaptureQueriesContext
 from rest_framework.test import APIClient
 
 from servers import checks, ssh
-from servers.models import Environment, Server
+from servers.models import Credential, Environment, Server
 from servers.serializers import ServerSerializer
 from servers.tests.cast import (
     PASSWORD,
@@ -389,3 +389,70 @@ def test_the_right_to_one_action_is_no_right_to_another(
     assert person.call("post", path_of(server, "test-connection")).status_code == 403
     assert person.call("get", path_of(server, "host-key")).status_code == 403
     assert person.call("patch", path_of(server), {"port": 1}).status_code == 403
+
+
+@pytest.fixture
+def deploy(db: None) -> Credential:
+    return Credential.objects.create(name="deploy", kind="password", secret="swordfish")
+
+
+@pytest.mark.parametrize("method", ["post", "patch"])
+def test_who_may_not_view_credentials_binds_none_and_guesses_no_name(
+    outsider: Person, server: Server, deploy: Credential, method: str
+) -> None:
+    outsider.user.user_permissions.add(
+        *Permission.objects.filter(codename__in=["add_server", "change_server", "view_server"])
+    )
+    path = path_of(server) if method == "patch" else SERVERS
+    body = {"name": "b", "host": "h", "username": "u"}
+    for name in (deploy.name, "guess"):
+        response = outsider.call(method, path, body | {"shared_credential": name})
+        assert response.status_code == 400
+        assert response.json()["errors"] == {"shared_credential": ["There is no such credential."]}
+    assert not Server.objects.exclude(shared_credential=None).exists()
+
+
+def test_who_may_not_view_credentials_keeps_and_takes_away_the_present_one(
+    outsider: Person, deploy: Credential
+) -> None:
+    outsider.user.user_permissions.add(Permission.objects.get(codename="change_server"))
+    server = create_server(credential="", shared_credential=deploy)
+    for name in (deploy.name, None):
+        values = {"port": 23, "shared_credential": name}
+        assert outsider.call("patch", path_of(server), values).status_code == 200
+        server.refresh_from_db()
+        assert (server.port, server.shared_credential) == (23, deploy if name else None)
+
+
+def test_who_may_view_credentials_is_told_of_an_unknown_one(operator: Person) -> None:
+    body = {"name": "b", "host": "h", "username": "u", "shared_credential": "guess"}
+    errors = operator.call("post", SERVERS, body).json()["errors"]
+    assert errors == {"shared_credential": ["There is no such credential."]}
+
+
+def test_a_credential_of_its_own_beside_the_present_shared_one_is_refused(
+    operator: Person, deploy: Credential
+) -> None:
+    server = create_server(credential="", shared_credential=deploy)
+    both = {"credential": "x", "shared_credential": deploy.name}
+    response = operator.call("patch", path_of(server), both)
+    assert (response.status_code, list(response.json()["errors"])) == (400, ["shared_credential"])
+    server.refresh_from_db()
+    assert (server.credential, server.shared_credential) == ("", deploy)
+
+
+def test_no_credential_for_a_server_that_has_none_of_its_own_changes_nothing(
+    operator: Person, deploy: Credential
+) -> None:
+    server = create_server(credential="", shared_credential=deploy, status="success")
+    with recorded_events() as events:
+        assert operator.call("patch", path_of(server), {"credential": ""}).status_code == 200
+    server.refresh_from_db()
+    assert (server.status, server.shared_credential, events) == ("success", deploy, [])
+
+
+def test_no_credential_takes_its_own_away(operator: Person) -> None:
+    server = create_server(status="success")
+    assert operator.call("patch", path_of(server), {"credential": ""}).status_code == 200
+    server.refresh_from_db()
+    assert (server.status, server.credential) == ("unknown", "")

@@ -168,6 +168,7 @@ def test_maintenance_once_more_changes_nothing(operator: Person, three: list[Ser
         ({"until": "2001-01-01T00:00:00Z", "reason": "Kernel"}, "until"),
         ({"until": LATER}, "reason"),
         ({"until": LATER, "reason": ""}, "reason"),
+        ({"until": None, "reason": "Kernel"}, "reason"),
         ({"until": LATER, "reason": "  "}, "reason"),
         ({"until": LATER, "reason": "x" * 201}, "reason"),
         ({"until": LATER, "reason": "\x00"}, "reason"),

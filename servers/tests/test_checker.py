@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
+from django.db import InterfaceError, OperationalError
 from django.utils import timezone
 
 from events.relay import relay
@@ -243,6 +244,41 @@ def test_a_result_that_cannot_be_written_stops_no_other(
     assert "web-001" in logged.getMessage()
 
 
+def test_a_database_that_is_away_for_a_while_takes_no_result_from_those_under_way(
+    settings: Any, answers: Answers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.SERVERS_CHECK_CONCURRENCY = 2
+    create_servers(3, "web")
+    monkeypatch.setattr(checker, "RESTART", 0.01)
+    renew, record = leases.renew, checks.record_outcome
+    failed: set[int] = set()
+    away = threading.Event()
+
+    def renew_or_fail(*args: Any) -> bool:
+        if answers.hosts:
+            away.set()
+            raise OperationalError("the database system is shutting down")
+        return renew(*args)
+
+    def record_the_second_time(server_id: int, *rest: Any) -> bool:
+        if server_id not in failed:
+            failed.add(server_id)
+            raise InterfaceError("the connection is closed")
+        return record(server_id, *rest)
+
+    async def until_it_is_away() -> None:
+        async with asyncio.timeout(PATIENCE):
+            while not away.is_set():
+                await asyncio.sleep(0.01)
+
+    answers.meanwhile = until_it_is_away
+    monkeypatch.setattr(leases, "renew", renew_or_fail)
+    monkeypatch.setattr(checks, "record_outcome", record_the_second_time)
+    assert checker.run_due_checks() == 2
+    assert Server.objects.filter(status="success", test_id=None).count() == 2
+    assert Server.objects.filter(status="unknown", test_id=None).count() == 1
+
+
 def test_a_credential_that_no_key_opens_fails_the_check_by_its_name(
     answers: Answers, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -266,6 +302,12 @@ def test_a_credential_that_no_key_opens_fails_the_check_by_its_name(
         "readable": "Logged in.",
     }
     assert "Traceback" not in caplog.text
+
+
+def test_nobody_logs_in_for_a_test_that_is_over(server: Server, answers: Answers) -> None:
+    Server.objects.update(test_id=uuid.uuid4())
+    tasks.test_connection(server.pk, str(uuid.uuid4()), None)
+    assert answers.hosts == []
 
 
 def test_a_test_that_was_asked_for_names_a_credential_that_no_key_opens(

@@ -6,21 +6,22 @@ import threading
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import asyncssh
 import pytest
 from celery import current_app
-from django.db import connection, transaction
+from django.db import connection, models, transaction
 from django.utils import timezone
 
 from events.models import Event
 from events.relay import relay
 from servers import checks, maintenance, services, tasks
-from servers.models import Environment, Sample, Server
+from servers.models import Credential, Environment, Sample, Server
 from servers.tests.cast import Job, Person, create_server, recorded_events
 from servers.tests.keys import new_host_key
 from servers.tests.outcomes import (
@@ -32,6 +33,7 @@ from servers.tests.outcomes import (
     start_test,
 )
 from servers.tests.sshd import free_port
+from servers.tests.test_preconditions import waiting_for_locks
 
 pytestmark = pytest.mark.django_db
 
@@ -191,6 +193,14 @@ def test_a_new_interval_counts_from_its_edit_on(server: Server) -> None:
     assert claimed() == []
     assert server.next_check_at is not None
     assert server.next_check_at <= timezone.now() + timedelta(seconds=11)
+
+
+def test_a_new_interval_postpones_no_check_that_somebody_asked_for(
+    server: Server, operator: Person
+) -> None:
+    checks.request_checks([server], operator.user)
+    services.edit(Server.objects.get(), {"check_interval": 600})
+    assert claimed() == ["web-01"]
 
 
 def test_without_an_interval_nothing_is_checked_that_nobody_asked_for(
@@ -424,6 +434,68 @@ def test_a_credential_in_pem_form_is_a_key_and_any_other_a_password(key: str) ->
     assert (target.private_key, target.password) == (key, "")
     target = checks.target(create_server("web-02", credential="BEGIN"))
     assert (target.private_key, target.password) == ("", "BEGIN")
+
+
+# What a check logs in with.
+
+
+def test_a_password_that_became_a_key_meanwhile_is_not_sent_as_a_password() -> None:
+    shared = Credential(name="ops", kind=Credential.Kind.PASSWORD, secret="old secret")
+    services.save_credential(shared)
+    create_server(credential="", shared_credential=shared)
+    [claim] = checks.claim_due(1)
+    key = asyncssh.generate_private_key("ssh-ed25519").export_private_key().decode()
+    values = {"kind": Credential.Kind.PRIVATE_KEY, "secret": key}
+    services.edit_credential(Credential.objects.get(), values)
+    target = checks.target(claim)
+    assert (target.password, target.private_key) == ("", key)
+
+
+def test_a_new_secret_is_not_sent_to_the_old_address(server: Server) -> None:
+    [claim] = checks.claim_due(1)
+    services.edit(server, {"host": "10.0.0.99", "credential": "new secret"})
+    with pytest.raises(Server.DoesNotExist):
+        checks.target(claim)
+
+
+def test_what_a_check_needs_is_read_in_one_statement(
+    environment: Environment, django_assert_num_queries: Callable[..., Any]
+) -> None:
+    shared = Credential(name="ops", kind=Credential.Kind.PASSWORD, secret="open sesame")
+    services.save_credential(shared)
+    create_server(credential="", shared_credential=shared, environment=environment)
+    [claim] = checks.claim_due(1)
+    with django_assert_num_queries(1):
+        assert checks.target(claim).password == "open sesame"
+
+
+# What waits for a lock.
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.stack("scaled")
+def test_an_outcome_that_waited_for_a_lock_goes_by_the_servers_new_environment() -> None:
+    """PostgreSQL shows who waited for a lock the new row, joined with what the old one was."""
+    strict = Environment.objects.create(name="dmz")
+    trusting = Environment.objects.create(name="lab", accept_new_host_keys=True)
+    server, key = create_server(environment=strict), new_host_key()
+    test_id = start_test(server)
+
+    def record() -> bool:
+        try:
+            return checks.record_outcome(server.pk, test_id, outcome(host_key=key))
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(1) as pool:
+        with transaction.atomic():
+            models.QuerySet(Server).filter(pk=server.pk).update(environment=trusting)
+            recording = pool.submit(record)
+            while not waiting_for_locks():
+                wait([recording], 0.01)
+        assert recording.result()
+    server.refresh_from_db()
+    assert (server.host_key, server.offered_host_key) == (key, "")
 
 
 # The queue.

@@ -238,6 +238,7 @@ def test_every_bad_line_is_told_and_no_good_one_written(
     errors = errors_of(response)
     assert {line: set(columns) for line, columns in errors.items()} == {
         3: {
+            "name",
             "host",
             "port",
             "username",
@@ -378,8 +379,39 @@ def test_who_may_add_and_not_change_updates_nothing(outsider: Person) -> None:
         3: {"non_field_errors": ["It exists, and you may not change servers."]}
     }
     assert stored() == before
-    same = send(outsider, f"{HEADER}b,10.0.0.1,ops\na,10.0.0.5,ops\n")
-    assert same.json() == {"dry_run": False, "created": ["b"], "updated": [], "unchanged": 1}
+    # Or a dry run would tell whether a guess at what the server has is right.
+    for line in ("a,10.0.0.9,ops", "a,10.0.0.5,ops", "a,bad host,o p"):
+        guess = send(outsider, f"{HEADER}{line}\n", "?dry_run=1")
+        assert error_of(guess) == "It exists, and you may not change servers."
+
+
+def test_who_may_not_view_credentials_binds_none_and_guesses_no_name(
+    outsider: Person, credential: Credential, server: Server
+) -> None:
+    outsider.user.user_permissions.add(
+        *Permission.objects.filter(codename__in=["add_server", "change_server"])
+    )
+    header = "name,host,port,username,shared_credential\n"
+    for line in ("web-01,,22,ops,{}", "web-01,10.0.0.5,x,ops,{}", "b,10.0.0.6,22,ops,{}"):
+        right, wrong = (
+            errors_of(send(outsider, header + line.format(name), "?dry_run=1"))
+            for name in (credential.name, "guess")
+        )
+        assert right == wrong
+        assert right[2]["shared_credential"] == ["There is no shared credential of this name."]
+
+
+def test_who_may_not_view_credentials_imports_what_names_the_present_one(
+    outsider: Person, credential: Credential
+) -> None:
+    outsider.user.user_permissions.add(
+        *Permission.objects.filter(codename__in=["add_server", "change_server"])
+    )
+    create_server("a", credential="", shared_credential=credential)
+    response = send(outsider, "name,port,shared_credential\na,23,deploy\n")
+    assert response.json()["updated"] == ["a"]
+    server = Server.objects.get()
+    assert (server.port, server.shared_credential) == (23, credential)
 
 
 def test_who_may_not_add_imports_nothing(people: dict[str, Person], unchanged: None) -> None:
@@ -464,7 +496,7 @@ def exported_rows(response: Any) -> list[dict[str, str]]:
 def test_an_export_imported_again_changes_nothing(
     operator: Person, environment: Environment, credential: Credential
 ) -> None:
-    names = ["=1+1", "'=1", "''@x", "'plain", "-dash", "+49", "a,b;c", 'quo"te', "two\nlines", "ü"]
+    names = ["=1+1", "'=1", "''@x", "'plain", "-dash", "+49", "a,b;c", 'quo"te', "two  words", "ü"]
     for number, name in enumerate(names):
         create_server(name, username="=cmd|x" if number % 2 else "ops", tags=["b", "a"][:number])
     create_server(
@@ -497,6 +529,33 @@ def test_no_exported_cell_is_a_formula(operator: Person) -> None:
     assert not any(cell.startswith(("=", "+", "-", "@")) for cell in row.values())
 
 
+@pytest.mark.parametrize("delimiter", csv_files.DELIMITERS)
+def test_no_separator_that_a_program_may_take_cuts_a_formula_out_of_a_cell(
+    operator: Person, delimiter: str
+) -> None:
+    """Excel takes the separator of its user's country, whatever the file was written with."""
+    cut = f"x{delimiter}=cmd|'/C calc'!A1"
+    content = csv_files.write([(cut, *[""] * 8)])
+    rows = list(csv.reader(io.StringIO(content, newline=""), delimiter=delimiter))
+    cells = [cell for row in rows for cell in row]
+    assert not any(cell.startswith(("=", "+", "-", "@")) for cell in cells)
+    if delimiter == ",":
+        assert rows[1][0] == cut
+
+
+@pytest.mark.parametrize("character", ["\n", "\r", "\t", "\x1b", "\x7f", "\x85", "\u2028"])
+def test_no_name_holds_a_control_character(operator: Person, character: str) -> None:
+    name = f"a{character}b"
+    errors = errors_of(send(operator, f'{HEADER}"{name}",10.0.0.1,ops\n'))
+    assert [list(columns) for columns in errors.values()] == [["name"]]
+    for path, body in (
+        (SERVERS, {"name": name, "host": "h", "username": "u"}),
+        ("/api/v1/credentials/", {"name": name, "kind": "password", "secret": "x"}),
+    ):
+        response = operator.call("post", path, body)
+        assert (response.status_code, list(response.json()["errors"])) == (400, ["name"])
+
+
 def test_an_export_is_what_the_list_shows_on_all_its_pages(operator: Person) -> None:
     for number in range(60):
         create_server(f"a{number:02}", tags=["web"], status="success")
@@ -526,12 +585,12 @@ def checked_by(browser: Client, text: str | bytes) -> Any:
 
 def test_the_page_writes_what_was_looked_at_and_only_on_confirmation(operator: Person) -> None:
     browser = browser_of(operator)
-    page = checked_by(browser, f'{HEADER}"two\nlines",10.0.0.1,ops\n')
+    page = checked_by(browser, f'{HEADER}web,10.0.0.1,"ops"\n')
     assert page.status_code == 200
     assert not Server.objects.exists()
     answer = browser.post(PAGE, {"checked": page.context["checked"]})
     assert (answer.status_code, answer["Location"]) == (302, "/servers/")
-    assert Server.objects.get().name == "two\nlines"
+    assert Server.objects.get().name == "web"
     shown = browser.get(PAGE)
     assert "Imported: 1 created, 0 updated, 0 unchanged." in shown.content.decode()
 

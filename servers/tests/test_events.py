@@ -371,3 +371,24 @@ def test_a_change_that_is_not_told_makes_no_event(server: Server, field: str) ->
     with recorded_events() as events:
         Server.objects.update(**{field: values.get(field, server.created_at)})
     assert events == []
+
+
+def test_what_becomes_of_an_environment_is_told_with_whether_it_trusts(admin: Person) -> None:
+    with recorded_events() as events:
+        path = "/api/v1/environments/"
+        created = admin.call("post", path, {"name": "lab"}).json()
+        path += f"{created['id']}/"
+        admin.call("patch", path, {"accept_new_host_keys": True})
+        admin.call("delete", path)
+    before, after = ({**created, "accept_new_host_keys": trusts} for trusts in (False, True))
+    change = {"accept_new_host_keys": {"old": False, "new": True}}
+    assert [(event.type, event.data) for event in events] == [
+        ("environment.created", before),
+        ("environment.updated", {**after, "changes": change}),
+        ("environment.deleted", after),
+    ]
+    assert {event.actor_username for event in events} == {"admin"}
+    assert (
+        catalogue.type("environment.updated").audience
+        == catalogue.type("environment.created").audience
+    )

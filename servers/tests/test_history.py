@@ -14,7 +14,7 @@ from unittest import mock
 import pytest
 from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from events.relay import relay
@@ -95,6 +95,8 @@ class Model:
                 self.maintained_until = 0
         if self.maintained_until:
             self.shown = "maintenance"
+        elif self.status == "testing" and self.shown == "maintenance":
+            self.shown = "unknown"
         elif self.status != "testing":
             self.shown = self.status
 
@@ -118,6 +120,7 @@ def do(act: str, server: Server) -> None:
     server.refresh_from_db()
 
 
+@example([("maintain", 1), ("testing", 1), ("end", 1)], 9)
 @given(
     script=st.lists(st.tuples(st.sampled_from(ACTS), st.integers(0, 40)), max_size=25),
     window=st.integers(1, 400),
@@ -161,6 +164,15 @@ def test_a_period_says_why_it_began(server: Server) -> None:
         ("maintenance", "New disk"),
         ("failed", "Refused."),
     ]
+
+
+def test_maintenance_that_ends_during_a_test_ends_in_what_nobody_knows(server: Server) -> None:
+    after_test(server)
+    maintenance.begin(server, "New disk", timezone.now() + MINUTE)
+    assert checks.request_test(server, None, force=True)
+    assert [period.state for period in server.periods.filter(ended_at=None)] == ["maintenance"]
+    maintenance.end(server)
+    assert [period.state for period in server.periods.filter(ended_at=None)] == ["unknown"]
 
 
 def test_the_present_period_lasts_until_now(server: Server, clock: Clock) -> None:

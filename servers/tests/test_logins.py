@@ -20,7 +20,8 @@ from servers.tests.outcomes import make_due
 from servers.tests.sshd import Sshd, generate_key
 from servers.tests.test_ssh import PromptingLogin, exit_zero, ssh_server
 
-pytestmark = pytest.mark.django_db(transaction=True)
+# On one stack: logins are the same with every database.
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.stack("embedded")]
 
 PASSPHRASE = "swordfish"
 KEY_FORMS = {

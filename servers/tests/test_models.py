@@ -3,7 +3,8 @@
 import pytest
 from django.core.exceptions import ValidationError
 
-from servers.models import validate_host
+from servers.models import Credential, Server, validate_host
+from servers.tests.cast import create_server
 
 
 @pytest.mark.parametrize(
@@ -28,3 +29,15 @@ def test_what_is_no_host_is_refused(host: str) -> None:
 def test_no_text_makes_the_check_of_a_host_take_long(text: str) -> None:
     with pytest.raises(ValidationError):
         validate_host(text)
+
+
+@pytest.mark.django_db
+def test_rows_without_secrets_have_neither_their_own_nor_the_shared_ones() -> None:
+    shared = Credential.objects.create(name="ops", kind=Credential.Kind.PASSWORD, secret="x")
+    create_server(credential="", shared_credential=shared)
+    plain = Server.objects.without_secrets()
+    for rows in (plain, plain.select_related("shared_credential")):
+        assert "credential" in rows.get().get_deferred_fields()
+    joined = plain.select_related("shared_credential").get().shared_credential
+    assert joined
+    assert joined.get_deferred_fields() == {"secret", "passphrase"}

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import connection, models
+from django.http import QueryDict
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
+from django.utils import timezone
 
 from events.models import Event
 from servers import services, ssh
+from servers.forms import ChosenForm
 from servers.models import Environment, Server
+from servers.serializers import MANY
 from servers.tests.cast import EVERYBODY, Person, create_server
 from servers.tests.keys import new_host_key
 
-pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("jobs")]
+# On one stack: what pages do is tested on both by its services.
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("jobs"), pytest.mark.stack("embedded")]
 
 OPERATORS = {"operator", "admin"}
 MAINTENANCE = {"reason": "Disk", "length": "4"}
@@ -161,5 +169,33 @@ def test_the_list_asks_as_often_for_fifty_servers_as_for_one(
     client.force_login(viewer.user)
     for number in range(50):
         services.create(Server(name=f"web-{number}", host="h", environment=environment))
-    with django_assert_max_num_queries(12):
+    with django_assert_max_num_queries(13):
         assert client.get("/servers/").status_code == 200
+
+
+@pytest.mark.parametrize("action", ["bulk-maintenance", "bulk-maintenance-end"])
+def test_maintenance_asks_as_often_for_fifty_servers_as_for_two(
+    operator: Person, action: str
+) -> None:
+    until = timezone.now() + timedelta(hours=1) if action.endswith("end") else None
+    rows: models.QuerySet[Server] = models.QuerySet(Server)  # without the events
+    rows.bulk_create(
+        Server(name=f"s{number}", host="h", username="u", maintenance_until=until)
+        for number in range(52)
+    )
+    keys = list(Server.objects.values_list("pk", flat=True))
+    body: dict[str, Any] = {"reason": "disks", "length": "1"}
+    counts = []
+    for chosen in (keys[:2], keys[2:]):
+        with CaptureQueriesContext(connection) as queries:
+            response = post(operator, action, Server(pk=1), **body | {"servers": chosen})
+        assert response.status_code == 200
+        counts.append(len(queries))
+    assert counts[0] == counts[1]
+
+
+def test_no_more_are_chosen_at_once_than_in_one_call() -> None:
+    data = QueryDict(mutable=True)
+    data.setlist("servers", [str(number) for number in range(1, MANY + 2)])
+    form = ChosenForm(data)
+    assert form.errors == {"servers": [f"Choose at most {MANY:,} servers."]}

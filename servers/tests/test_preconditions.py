@@ -339,6 +339,106 @@ def test_an_edit_that_waited_for_a_lock_is_told_what_the_row_belongs_to_now() ->
     assert answers[0].json()["current"]["environment"] == "staging"
 
 
+@pytest.mark.usefixtures("committed")
+@pytest.mark.stack("scaled")
+@pytest.mark.parametrize("method", ["post", "patch"])
+def test_a_reference_to_what_is_deleted_meanwhile_is_refused_where_it_is_written(
+    method: str,
+) -> None:
+    """PostgreSQL would look for it at COMMIT, when nobody is left to answer."""
+    person = create_person("admin")
+    staging = Environment.objects.create(name="gone")
+    body = {"name": "db-01", "host": "h", "username": "u", "environment": "gone"}
+    path = SERVERS if method == "post" else path_of(create_server())
+    answers: list[Any] = []
+
+    def write() -> None:
+        try:
+            answers.append(person.call(method, path, body))
+        finally:
+            connection.close()
+
+    waiting = threading.Thread(target=write)
+    with transaction.atomic():
+        staging.delete()
+        waiting.start()
+        while not waiting_for_locks():
+            waiting.join(0.01)
+    waiting.join()
+    assert (answers[0].status_code, set(answers[0].json())) == (409, {"detail"})
+    assert not Server.objects.filter(name="db-01").exists()
+
+
+@pytest.mark.usefixtures("committed")
+@pytest.mark.stack("scaled")
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("bulk/tags/", {"add": ["b"]}),
+        ("bulk/maintenance/", {"reason": "disks", "until": "2999-01-01T00:00:00Z"}),
+        ("bulk/test/", {}),
+    ],
+)
+def test_an_import_and_a_change_of_the_same_servers_do_not_wait_for_each_other(
+    path: str, body: dict[str, Any]
+) -> None:
+    person = create_person("admin")
+    keys = [create_server(f"s{9 - number}").pk for number in range(9)]
+    text = "name,tags\n" + "".join(f"s{number + 1},a\n" for number in range(9))
+    statuses: list[int] = []
+
+    def run(call: Callable[[], Any]) -> threading.Thread:
+        def work() -> None:
+            try:
+                statuses.append(call().status_code)
+            finally:
+                connection.close()
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        return thread
+
+    with transaction.atomic():
+        list(models.QuerySet(Server).select_for_update().filter(pk=keys[4]))
+        imported = run(
+            lambda: person.api.generic("POST", f"{SERVERS}import/", text, content_type="text/csv")
+        )
+        while waiting_for_locks() < 1:
+            imported.join(0.01)
+        changed = run(lambda: person.call("post", SERVERS + path, {"servers": keys} | body))
+        while waiting_for_locks() < 2:
+            changed.join(0.01)
+    imported.join()
+    changed.join()
+    assert set(statuses) == {201, 202 if path == "bulk/test/" else 200}
+
+
+@pytest.mark.usefixtures("committed")
+@pytest.mark.stack("scaled")
+def test_an_import_that_waited_for_a_lock_compares_with_what_the_row_belongs_to_now() -> None:
+    person = create_person("operator")
+    server = create_server(environment=Environment.objects.create(name="before"))
+    after = Environment.objects.create(name="after")
+    text = f"name,environment\n{server.name},after\n"
+    answers: list[Any] = []
+
+    def run() -> None:
+        try:
+            path = f"{SERVERS}import/"
+            answers.append(person.api.generic("POST", path, text, content_type="text/csv"))
+        finally:
+            connection.close()
+
+    waiting = threading.Thread(target=run)
+    with transaction.atomic():
+        models.QuerySet(Server).filter(pk=server.pk).update(environment=after)
+        waiting.start()
+        while not waiting_for_locks():
+            waiting.join(0.01)
+    waiting.join()
+    assert (answers[0].json()["updated"], answers[0].json()["unchanged"]) == ([], 1)
+
+
 def waiting_for_locks() -> int:
     with connection.cursor() as cursor:
         cursor.execute("SELECT count(*) FROM pg_locks WHERE NOT granted")

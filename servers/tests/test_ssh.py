@@ -463,6 +463,35 @@ async def test_a_server_that_echoes_the_password_is_not_quoted(sshd: Sshd) -> No
 
 
 @pytest.mark.asyncio
+@pytest.mark.parametrize("before", [290, 295, 305])
+@pytest.mark.parametrize("letter", ["x", " "])
+async def test_a_password_across_the_end_of_what_is_quoted_gives_nothing_away(
+    sshd: Sshd, before: int, letter: str
+) -> None:
+    def echo(process: asyncssh.SSHServerProcess[str]) -> None:
+        process.stdout.write("!" + letter * (before - 1) + "open sesame, you said")
+        process.exit(1)
+
+    async with ssh_server(process_factory=echo) as port:
+        outcome = await check_in_time(at_port(port, password="open sesame"))
+    assert "exited with status 1: " in outcome.message
+    assert "open" not in outcome.message
+
+
+@pytest.mark.asyncio
+async def test_a_password_that_comes_in_parts_is_not_quoted(sshd: Sshd) -> None:
+    async def echo(process: asyncssh.SSHServerProcess[str]) -> None:
+        for part in ("you said open", " sesame"):
+            process.stdout.write(part)
+            await asyncio.sleep(0.1)
+        process.exit(1)
+
+    async with ssh_server(process_factory=echo) as port:
+        outcome = await check_in_time(at_port(port, password="open sesame"))
+    assert "exited with status 1: (withheld" in outcome.message
+
+
+@pytest.mark.asyncio
 async def test_a_check_leaves_no_task_behind(sshd: Sshd) -> None:
     before = asyncio.all_tasks()
     assert (await check_in_time(at(sshd, private_key=sshd.client_key()))).success

@@ -7,8 +7,10 @@ const MOST = 99; // that are shown as a number
 
 /** @param {import("../events/stream.js").StreamEvent} event */
 export function ring({ data }) {
-  if (data.channel !== null) return;
   const bell = document.getElementById("bell");
+  // The page was rendered after its cursor: the stream may repeat what is counted already.
+  if (data.channel !== null || data.id <= Number(bell.dataset.last)) return;
+  bell.dataset.last = data.id;
   const unread = Number(bell.dataset.unread) + 1;
   bell.dataset.unread = unread;
   bell.querySelector("[data-count]").textContent = unread > MOST ? `${MOST}+` : unread;
