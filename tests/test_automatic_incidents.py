@@ -17,6 +17,8 @@ from tests.services import wait_until
 
 PATIENCE = 90  # seconds; must not be met
 
+pytestmark = pytest.mark.stack("embedded")  # its waits are long
+
 SET_UP = """
 from incidents.models import AutomaticIncidents
 from servers.models import Environment
@@ -25,8 +27,6 @@ AutomaticIncidents.objects.create(pk=1, failures=2, recovery={recovery})
 """
 SHORTEN = """
 from incidents.models import AutomaticIncidents
-
-pytestmark = pytest.mark.stack("embedded")  # its waits are long
 AutomaticIncidents.objects.update(recovery=1)
 """
 

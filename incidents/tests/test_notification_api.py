@@ -28,7 +28,8 @@ from incidents.tests.receivers import LOOPBACK, Hooks
 from servers.models import Environment
 from servers.tests.cast import EVERYBODY, Job, Person, create_person
 
-pytestmark = pytest.mark.django_db
+# On one stack: rights are the same on every database.
+pytestmark = [pytest.mark.django_db, pytest.mark.stack("embedded")]
 
 CHANNELS = "/api/v1/notification-channels/"
 NOTIFICATIONS = "/api/v1/notifications/"

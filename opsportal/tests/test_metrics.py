@@ -34,7 +34,8 @@ HUB = {
     "repaired_at": "2026-11-23T09:00:00.000000Z",
     "draining": True,
 }
-pytestmark = pytest.mark.django_db(transaction=True)
+# On one stack: what is shown is the same on every database.
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.stack("embedded")]
 
 
 def ask(address: str = "127.0.0.1", **headers: str) -> Any:

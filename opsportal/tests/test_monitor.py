@@ -34,7 +34,8 @@ HUB = {
     "draining": True,
 }
 KEYS: list[tuple[str, ...]] = [*((key,) for key in HUB), *(("ring", key) for key in RING)]
-pytestmark = pytest.mark.django_db(transaction=True)
+# On one stack: what is shown is the same on every database.
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.stack("embedded")]
 
 
 @pytest.fixture

@@ -22,7 +22,8 @@ from servers import csv_files
 from servers.models import Credential, Environment, Server, StatusPeriod
 from servers.tests.cast import SERVERS, Person, create_server, recorded_events
 
-pytestmark = pytest.mark.django_db
+# On one stack: what a file says is of no database.
+pytestmark = [pytest.mark.django_db, pytest.mark.stack("embedded")]
 
 IMPORT = f"{SERVERS}import/"
 EXPORT = f"{SERVERS}export/"
