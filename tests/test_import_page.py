@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 from collections.abc import Iterator
@@ -56,7 +57,7 @@ class Site:
 
     def servers(self) -> list[str]:
         """The names that the export has."""
-        return [line.split(",")[0] for line in self.export().splitlines()[1:]]
+        return [row["name"] for row in csv.DictReader(self.export().splitlines())]
 
 
 @pytest.fixture
