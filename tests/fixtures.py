@@ -25,11 +25,25 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Deselects what belongs to the other stack."""
     stack = config.getoption("stack")
-    markers = {item: item.get_closest_marker("stack") for item in items}
-    foreign = [item for item, marker in markers.items() if marker and marker.args[0] != stack]
+    foreign = [item for item in items if stack_of(item) not in ("", stack)]
     if foreign:
         config.hook.pytest_deselected(items=foreign)
         items[:] = [item for item in items if item not in foreign]
+
+
+def stack_of(item: pytest.Item) -> str:
+    """The one stack that a test runs on; empty for both.
+
+    An app's test within one transaction runs no race, which is where databases differ most; those
+    of `events`, on whose queries all depends, run on both.
+    """
+    marker = item.get_closest_marker("stack")
+    if marker is not None:
+        return str(marker.args[0])
+    database = item.get_closest_marker("django_db")
+    races = database is None or database.kwargs.get("transaction", False)
+    of_an_app = item.path.relative_to(item.config.rootpath).parts[0] not in ("events", "tests")
+    return "embedded" if of_an_app and not races else ""
 
 
 @pytest.fixture(scope="session")
