@@ -80,6 +80,7 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     # After all other plugins, as a fixture takes the place of one that was registered before it.
     config.pluginmanager.import_plugin("tests.fixtures")
+    config.pluginmanager.import_plugin("servers.tests.cast")
 
 
 def pytest_report_header(config: pytest.Config) -> str:

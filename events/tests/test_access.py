@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -282,19 +283,26 @@ class HeldReading:
         return found
 
 
+@asynccontextmanager
+async def regular_reading(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
+    """In the block, everybody's rights have been read again, and not been taken over."""
+    reading = HeldReading(hub)
+    monkeypatch.setattr(hub._readers, "_read", reading)
+    again = asyncio.gather(*map(hub._readers.read_again, hub._readers.slices(1)))
+    await asyncio.wait_for(reading.begun.wait(), 20)
+    monkeypatch.setattr(hub._readers, "_read", hub._read_rights)
+    yield
+    reading.may_return.set()
+    await again
+
+
 @pytest.mark.asyncio
 async def test_reading_unchanged_rights_again_holds_nobody(
     hub: Hub, reader: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with streaming(reader) as client:
-        reading = HeldReading(hub)
-        monkeypatch.setattr(hub._readers, "_read", reading)
-        again = asyncio.gather(*map(hub._readers.read_again, hub._readers.slices(1)))
-        await asyncio.wait_for(reading.begun.wait(), 20)
+    async with streaming(reader) as client, regular_reading(hub, monkeypatch):
         await aemit(WRITTEN, {"text": "meanwhile"})
         await client.until_texts("meanwhile")
-        reading.may_return.set()
-        await again
 
 
 @pytest.mark.asyncio
@@ -302,16 +310,10 @@ async def test_rights_that_changed_during_the_regular_reading_are_not_taken_from
     hub: Hub, reader: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with streaming(reader) as client:
-        reading = HeldReading(hub)
-        monkeypatch.setattr(hub._readers, "_read", reading)
-        again = asyncio.gather(*map(hub._readers.read_again, hub._readers.slices(1)))
-        await asyncio.wait_for(reading.begun.wait(), 20)
-        monkeypatch.setattr(hub._readers, "_read", hub._read_rights)
-        await revoke(reader)
-        await aemit(SHOUTED, {"text": "for all"})
-        await client.until_texts("for all")
-        reading.may_return.set()
-        await again
+        async with regular_reading(hub, monkeypatch):
+            await revoke(reader)
+            await aemit(SHOUTED, {"text": "for all"})
+            await client.until_texts("for all")
         await aemit(WRITTEN, {"text": "secret"})
         await aemit(SHOUTED, {"text": "again"})
         await client.until_texts("for all", "again")
