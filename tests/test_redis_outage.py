@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -21,6 +22,7 @@ from tests.services import Redis, free_port, wait_until
 
 OUTAGE = 10  # seconds
 BACK = 40  # seconds in which everything has found Redis again
+LOST = 120  # seconds after which a test whose job was lost has failed long since
 REQUEST_TIMEOUT = 5  # seconds that no request may take
 ROUND = 12  # events of which most must come by the layer
 
@@ -52,8 +54,9 @@ class Caller:
         url = self.webs[self.calls % len(self.webs)].url(f"/api/v1/servers/{path}")
         return self.client.request(method, url, json=body or None).raise_for_status().json()
 
-    def create(self, name: str) -> Any:
-        return self.call("POST", "", name=name, host="127.0.0.1", port=free_port(), username="u")
+    def create(self, name: str, port: int | None = None) -> Any:
+        port = port or free_port()
+        return self.call("POST", "", name=name, host="127.0.0.1", port=port, username="u")
 
     def test(self, server: Any) -> str:
         """The message with which a connection test ended."""
@@ -64,7 +67,13 @@ class Caller:
             row = self.call("GET", path)
             return row if row["status"] != "testing" else None
 
-        return str(wait_until(outcome, BACK, "a test's end")["last_test_message"])
+        return str(wait_until(outcome, LOST, "a test's end")["last_test_message"])
+
+    def keep_workers_busy(self, silent: socket.socket) -> None:
+        """Gives each worker tests at hand that get no answer: of those, kombu breaks down."""
+        for number in range(16):
+            server = self.create(f"silent-{number}", silent.getsockname()[1])
+            self.call("POST", f"{server['id']}/test-connection/")
 
     def work(self, over: threading.Event) -> None:
         """Changes servers, and tests one now and then, until it is over."""
@@ -138,7 +147,7 @@ def test_nothing_is_lost_while_redis_is_away(
     log = json.loads(portal.manage("shell", "--verbosity=0", "-c", READABLE).split("LOG")[1])
     for positions in watch.positions:
         assert positions == log
-    assert all(web.returncode is None for web in webs)
+    assert all(process.returncode is None for process in portal.processes)
 
 
 async def play(portal: Portal, redis: Redis, caller: Caller, watch: Watch) -> None:
@@ -153,12 +162,13 @@ def act(portal: Portal, redis: Redis, caller: Caller, watch: Watch) -> None:
     """Load, an outage, and the way back; whatever a request fails with is raised."""
     probe = caller.create("probe")
     assert caller.test(probe).startswith("Connection refused")
-    with ThreadPoolExecutor(1) as pool:
+    with ThreadPoolExecutor(1) as pool, socket.create_server(("127.0.0.1", 0)) as silent:
         over = threading.Event()
         with Emitter(portal, event) as emitter:
             working = pool.submit(caller.work, over)
             try:
                 watch.wait_for("event-100")
+                caller.keep_workers_busy(silent)
                 redis.stop()
                 time.sleep(OUTAGE)  # not a wait for anything: the outage itself
                 assert caller.test(probe) == "The job queue cannot be reached."
