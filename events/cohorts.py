@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final
 from weakref import WeakValueDictionary
 
-from events import wire
+from events import compression, wire
 from events.audience import USER_PREFIX
 from events.log import Entry
 from events.ring import Ring
@@ -81,6 +81,7 @@ class Chunks:
         self._cohorts = WeakValueDictionary()
         self._built: dict[tuple[Cohort, str, int, int], tuple[bytes, int, int]] = {}
         self._addressed: dict[tuple[int, int], frozenset[str]] = {}
+        self._deflated: dict[bytes, bytes] = {}
 
     def __len__(self) -> int:
         return len(self._built)
@@ -96,6 +97,7 @@ class Chunks:
     def clear(self) -> None:
         self._built.clear()
         self._addressed.clear()
+        self._deflated.clear()
 
     def get(
         self, ring: Ring, cohort: Cohort, user_key: str, after: int, limit: int
@@ -118,6 +120,15 @@ class Chunks:
             position = upto if last is None else last
             found = self._built[key] = (joined, position, wire.count_frames(joined))
         return found
+
+    def deflated(self, chunk: bytes) -> bytes:
+        """The chunk's block in a gzip stream: compressed once for all who are sent these bytes."""
+        block = self._deflated.get(chunk)
+        if block is None:
+            if len(self._deflated) >= CACHED_CHUNKS:
+                self._deflated.clear()
+            block = self._deflated[chunk] = compression.deflated(chunk)
+        return block
 
     def _addressed_in(self, ring: Ring, after: int, upto: int) -> frozenset[str]:
         """The keys of single users among the audiences in (after, upto]."""

@@ -17,7 +17,7 @@ from channels.exceptions import StopConsumer
 from channels.generic.http import AsyncHttpConsumer
 from django.conf import settings
 
-from events import conf, metrics, stream_log, wire
+from events import compression, conf, metrics, stream_log, wire
 from events.access import Arrival, Identity, Refused, aidentify, screen
 from events.batches import Batches, BatchFailed
 from events.catalogue import catalogue
@@ -34,6 +34,8 @@ STREAM_HEADERS = [
     (b"cache-control", b"no-store"),
     (b"x-accel-buffering", b"no"),
 ]
+VARY = (b"vary", b"accept-encoding")
+GZIP = (b"content-encoding", b"gzip")
 ABORT = "events.abort"  # key in the scope: a callable that drops the connection at once
 RETRY_AFTER = 5  # seconds, jittered, after which a refused client is asked to return
 
@@ -93,7 +95,7 @@ class EventStreamConsumer(AsyncHttpConsumer):
             if not await stream.admitted():
                 raise not_begun(stream)
             with stream_log.logged(stream):
-                await self._stream(hub, stream)
+                await self._stream(hub, stream, parameters.accepts_gzip and hub.compress)
         finally:
             hub.leave(stream)
 
@@ -114,17 +116,21 @@ class EventStreamConsumer(AsyncHttpConsumer):
             if not hub.has_ended(identity.pk, since=endings):
                 return identity, cursor
 
-    async def _stream(self, hub: Hub, stream: Stream) -> None:
+    async def _stream(self, hub: Hub, stream: Stream, gzip: bool) -> None:
         stream.abort = self._abort
         self._started = True
         headers = [*STREAM_HEADERS, request_id_header(), *cors_headers(self.scope)]
-        await self.send_headers(status=200, headers=headers)
+        if hub.compress:
+            headers.append(VARY)
+        await self.send_headers(status=200, headers=[*headers, *([GZIP] if gzip else [])])
         types = [name for name in catalogue.types if readable(name, stream)]
-        chunk = wire.open_frame(stream.cursor, hub.heartbeat, types)
+        chunk, header = wire.open_frame(stream.cursor, hub.heartbeat, types), compression.HEADER
         while chunk:
+            body = header + hub.chunks.deflated(chunk) if gzip else chunk
+            header = b""
             stream.sending()
-            await self.send_body(chunk, more_body=True)
-            stream.sent(len(chunk))
+            await self.send_body(body, more_body=True)
+            stream.sent(len(body))
             chunk = await stream.next_chunk()
         await self.send_body(b"")
 

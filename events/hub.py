@@ -69,6 +69,7 @@ class Hub:
         self.loop = asyncio.get_running_loop()
         self.window = conf.get("EVENTS_FLUSH_WINDOW")
         self.heartbeat = conf.get("EVENTS_HEARTBEAT")
+        self.compress = bool(conf.get("EVENTS_COMPRESSION"))
         self.ring = Ring(int(conf.get("EVENTS_RING_SIZE")), int(conf.get("EVENTS_RING_BYTES")), 0)
         self.flushed = 0
         self.streams: set[Stream] = set()

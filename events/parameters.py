@@ -17,6 +17,7 @@ from events.cohorts import Filter
 NAMES = {"types", "subject", "last_event_id", "ticket"}
 _LAST_EVENT_ID = b"last-event-id"
 _TICKET = re.compile(r"[\w-]{1,100}", re.ASCII)
+_WEIGHT = re.compile(r"q=(0(\.\d{0,3})?|1(\.0{0,3})?)")
 _LONGEST = 2000  # characters of a parameter
 # Bytes of all header lines. That of the last id does not count: it is named whatever its length.
 _LARGEST_HEADERS = 16 * 1024
@@ -29,6 +30,7 @@ class StreamParameters:
     last_event_id: int | None
     filter: Filter
     ticket: str
+    accepts_gzip: bool
 
     @classmethod
     def of(cls, scope: Mapping[str, Any]) -> StreamParameters:
@@ -46,6 +48,7 @@ class StreamParameters:
             parse_last_event_id(header or query.get("last_event_id", "")),
             Filter(parse_types(query.get("types", "")), parse_subject(query.get("subject", ""))),
             parse_ticket(query.get("ticket", "")),
+            accepts_gzip(join_header(headers, b"accept-encoding")),
         )
 
 
@@ -66,6 +69,21 @@ def accepts_events(accept: str) -> bool:
         return any(offer.match("text/event-stream") and offer.quality > 0 for offer in offers)
     except ValueError:  # a malformed parameter of a media type
         return False
+
+
+def accepts_gzip(accept_encoding: str) -> bool:
+    """By RFC 9110, 12.5.3; but without the header, or for a malformed part, it is not accepted."""
+    weights = {}
+    for part in accept_encoding.lower().split(","):
+        coding, _, parameter = (piece.strip() for piece in part.partition(";"))
+        weight = _WEIGHT.fullmatch(parameter) if parameter else None
+        if parameter and not weight:
+            continue
+        weights[coding] = float(weight[1]) if weight else 1.0
+    for coding in ("gzip", "x-gzip", "*"):
+        if coding in weights:
+            return weights[coding] > 0
+    return False
 
 
 def parse_query(text: str, names: Collection[str]) -> dict[str, str]:

@@ -16,7 +16,14 @@ import httpx
 import pytest
 from playwright.sync_api import Page
 
-from tests.clients.followers import Follower, chromium, curl, eventsource, httpx_sse
+from tests.clients.followers import (
+    Follower,
+    chromium,
+    compressed_curl,
+    curl,
+    eventsource,
+    httpx_sse,
+)
 from tests.portal import Portal, Web
 from tests.readers import STREAM, bearer, make_session, make_user
 from tests.services import wait_until
@@ -54,7 +61,7 @@ def follow(portal: Portal, token: str, page: Page, tmp_path: Path) -> Iterator[F
             page.context.add_cookies([{"name": "sessionid", "value": session, "url": web.url()}])
             page.goto(web.url("/healthz"))
             followers = [chromium(page, "frames", f"{STREAM}{query}")]
-            for client in (curl, httpx_sse, eventsource):
+            for client in (curl, compressed_curl, httpx_sse, eventsource):
                 output = tmp_path / f"{client.__name__}.log"
                 process, follower = client(web.url(f"{STREAM}{query}"), token, output)
                 running.callback(process.kill)
@@ -133,6 +140,7 @@ content-type: text/event-stream; charset=utf-8\r
 cache-control: no-store\r
 x-accel-buffering: no\r
 x-request-id: [0-9a-f]{32}\r
+vary: accept-encoding\r
 transfer-encoding: chunked\r
 \r
 """

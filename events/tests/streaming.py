@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import zlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -20,16 +21,29 @@ DEADLINE = 20  # seconds; must not be met
 
 @dataclass
 class Client:
-    """One connection. `frames` are what arrived, split at blank lines, retry lines included."""
+    """One connection. `frames` are what arrived, split at blank lines, retry lines included.
+
+    `raw` are the bytes of the answer, `body` what they are without their gzip coding, if any.
+    """
 
     status: int = 0
     headers: dict[str, str] = field(default_factory=dict)
+    raw: bytes = b""
     body: bytes = b""
     ended: bool = False
     writes: list[int] = field(default_factory=list)
     _inbox: asyncio.Queue[dict[str, Any]] = field(default_factory=asyncio.Queue)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
     may_write: asyncio.Event = field(default_factory=asyncio.Event)
+
+    _inflater: Any = field(default_factory=lambda: zlib.decompressobj(wbits=31))
+
+    def _decoded(self, data: bytes) -> bytes:
+        """All that can be read of it at once."""
+        if self.headers.get("content-encoding") != "gzip":
+            return data
+        inflated: bytes = self._inflater.decompress(data)
+        return inflated
 
     async def receive(self) -> dict[str, Any]:
         return await self._inbox.get()
@@ -40,7 +54,8 @@ class Client:
             self.status = message["status"]
             self.headers = {k.decode().lower(): v.decode() for k, v in message["headers"]}
         else:
-            self.body += message.get("body", b"")
+            self.raw += message.get("body", b"")
+            self.body += self._decoded(message.get("body", b""))
             self.writes.append(len(message.get("body", b"")))
             if not message.get("more_body"):
                 self.ended = True

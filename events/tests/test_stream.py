@@ -49,6 +49,7 @@ async def test_a_stream_opens_at_the_head_and_carries_what_follows(hub: Hub, rea
             "content-type": "text/event-stream; charset=utf-8",
             "cache-control": "no-store",
             "x-accel-buffering": "no",
+            "vary": "accept-encoding",
             "x-request-id": "r-1",
         }
         assert client.frames[0] == (

@@ -179,6 +179,7 @@ async def test_a_stream_is_these_bytes(hub: Hub, reader: User) -> None:
             "content-type": "text/event-stream; charset=utf-8",
             "cache-control": "no-store",
             "x-accel-buffering": "no",
+            "vary": "accept-encoding",
             "x-request-id": "r-1",
         }
         assert client.body == OPEN + (
@@ -189,8 +190,10 @@ async def test_a_stream_is_these_bytes(hub: Hub, reader: User) -> None:
         )
 
 
-@pytest.mark.parametrize("encoding", ["gzip", "br", "gzip, deflate, br, zstd"])
-async def test_a_stream_is_never_compressed(hub: Hub, reader: User, encoding: str) -> None:
+@pytest.mark.parametrize("encoding", ["", "identity", "br", "deflate, br, zstd", "gzip;q=0"])
+async def test_a_stream_is_not_compressed_for_who_does_not_accept_gzip(
+    hub: Hub, reader: User, encoding: str
+) -> None:
     async with streaming(reader, accept_encoding=encoding) as client:
         assert "content-encoding" not in client.headers
         assert client.body == OPEN

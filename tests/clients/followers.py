@@ -40,10 +40,14 @@ class Follower:
         return [data["id"] for data in self.named("server.created")]
 
 
-def curl(url: str, token: str, output: Path) -> tuple[Process, Follower]:
+def curl(url: str, token: str, output: Path, *options: str) -> tuple[Process, Follower]:
     find_program("curl", "curl")
-    process = _start(["sh", "tests/clients/follow.sh", url, token], output)
+    process = _start(["sh", "tests/clients/follow.sh", url, token, *options], output)
     return process, Follower("curl", lambda: list(_frames(process.read_output())))
+
+
+def compressed_curl(url: str, token: str, output: Path) -> tuple[Process, Follower]:
+    return curl(url, token, output, "--compressed")
 
 
 def httpx_sse(url: str, token: str, output: Path) -> tuple[Process, Follower]:
