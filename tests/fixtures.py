@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.test import override_settings
+from django.test import TransactionTestCase, override_settings
 
+from tests.migrated import MigratedRows
 from tests.plugin import SERVICES, Services
 from tests.portal import Portal
 from tests.services import Postgres, Redis, find_program
@@ -124,6 +125,18 @@ def browser_type_launch_args(browser_type_launch_args: dict[str, Any]) -> dict[s
         "executable_path": find_program("chromium", "chromium"),
         "args": ["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
     }
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> Iterator[None]:
+    """The test database, to which a test with transactions of its own gives its rows back."""
+    from django.db import connection
+
+    with django_db_blocker.unblock():
+        migrated = MigratedRows(connection)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TransactionTestCase, "_fixture_teardown", lambda case: migrated.restore())
+        yield
 
 
 @pytest.fixture(scope="session")

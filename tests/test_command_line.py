@@ -23,6 +23,8 @@ from tests.portal import Portal
 from tests.readers import bearer, make_user
 from tests.services import free_port, wait_until
 
+pytestmark = pytest.mark.stack("embedded")  # what it asserts comes from no database
+
 ME = pwd.getpwuid(os.getuid()).pw_name
 DATA = {"id": 1, "name": "web-01", "host": "h", "status": "unknown"}
 ACTORS = """

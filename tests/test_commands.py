@@ -21,6 +21,8 @@ from tests.portal import Portal, Web
 from tests.readers import STREAM, bearer, frames, make_user
 from tests.services import ROOT, ProcessFailed, free_port, wait_until
 
+pytestmark = pytest.mark.stack("embedded")  # what it asserts comes from no database
+
 DATA = {"id": 1, "name": "web-01", "host": "h", "status": "unknown"}
 
 

@@ -29,6 +29,8 @@ Environment.objects.create(name="lab", accept_new_host_keys=True)
 
 SET_HOST_KEY = """
 from servers.models import Server
+
+pytestmark = pytest.mark.stack("embedded")  # what it asserts comes from no database
 Server.objects.filter(name={name!r}).update(host_key={key!r})
 """
 

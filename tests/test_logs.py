@@ -15,6 +15,8 @@ from tests.portal import Portal, Web
 from tests.readers import STREAM, bearer, make_user
 from tests.services import wait_until
 
+pytestmark = pytest.mark.stack("embedded")  # what it asserts comes from no database
+
 
 def records(web: Web) -> list[dict[str, Any]]:
     """Every line but the greeting; a line that is no JSON fails."""

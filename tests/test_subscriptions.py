@@ -89,6 +89,7 @@ def test_workers_that_are_killed_leave_each_effect_once_and_in_order(subscriber:
     assert "opsportal.tasks.run_subscription[" not in last.read_output()
 
 
+@pytest.mark.stack("scaled")
 @pytest.mark.timeout(300)
 def test_two_workers_leave_each_effect_once_and_in_order(subscriber: Portal) -> None:
     """The one that is at it is killed, and the other one goes on."""
