@@ -2,7 +2,7 @@ from django.contrib import admin
 from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import URLPattern, URLResolver, include, path, re_path
 from django.views.generic import RedirectView
-from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
+from drf_spectacular.views import SpectacularAPIView
 from rest_framework.routers import DefaultRouter
 
 import opsportal.openapi  # noqa: F401  (drf-spectacular finds what has been imported)
@@ -34,7 +34,7 @@ api: list[URLPattern | URLResolver] = [
     path("dashboard/stats/", DashboardStats.as_view(), name="dashboard-stats"),
     path("incidents/stats/", IncidentStats.as_view(), name="incident-stats"),
     path("schema/", SpectacularAPIView.as_view(), name="schema"),
-    path("docs/", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
+    path("docs/", views.ApiDocs.as_view(url_name="schema"), name="docs"),
     path("", include(router.urls)),
     re_path(r"", not_found),
 ]

@@ -1,11 +1,14 @@
-"""The site's own views: health, and the end of a token."""
+"""The site's own views: health, the end of a token, and the API's description."""
 
 from __future__ import annotations
 
+from csp.decorators import csp_update
 from django.db import DatabaseError, connection, transaction
 from django.db.migrations.executor import MigrationExecutor
 from django.http import HttpRequest, JsonResponse
+from django.utils.decorators import method_decorator
 from drf_spectacular.utils import extend_schema, extend_schema_view
+from drf_spectacular.views import SpectacularSwaggerSplitView
 from rest_framework import status
 from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
@@ -64,3 +67,10 @@ class Logout(APIView):
             challenge = {"WWW-Authenticate": 'Bearer realm="api"'}
             return Response({"detail": detail}, status.HTTP_401_UNAUTHORIZED, headers=challenge)
         return Response(status=status.HTTP_204_NO_CONTENT)
+
+
+@method_decorator(csp_update({"img-src": ["'self'", "data:"]}), name="dispatch")
+class ApiDocs(SpectacularSwaggerSplitView):
+    """Swagger UI, whose style sheet holds its icons. Its script comes by a request of its own."""
+
+    template_name = "opsportal/api_docs.html"

@@ -5,55 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from django import forms
-from django.contrib import messages
-from django.contrib.auth.mixins import LoginRequiredMixin, PermissionRequiredMixin
-from django.core.exceptions import ValidationError
-from django.db import transaction
-from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
-from django.shortcuts import get_object_or_404, redirect
+from django.shortcuts import get_object_or_404
 from django.urls import reverse
-from django.views import View
 
 from servers import bulk, checks, maintenance, services
+from servers.actions import Action, cleaned
 from servers.forms import ChosenForm, MaintenanceForm, TagsForm
 from servers.models import Server
 
 
-class Action(LoginRequiredMixin, PermissionRequiredMixin, View):
-    """A script gets a message and hears the rest from the stream, a form the page again."""
-
-    http_method_names = ["post"]
-    success_status = 200
-
-    def post(self, request: HttpRequest, **kwargs: Any) -> HttpResponse:
-        try:
-            with transaction.atomic():
-                return self.answer(self.act(**kwargs), self.success_status)
-        except (maintenance.InMaintenance, services.HostKeyMismatch) as error:
-            return self.answer(str(error), 409)
-        except ValidationError as error:
-            return self.answer(" ".join(error.messages), 400)
-        except Server.DoesNotExist:  # deleted since it was looked up
-            raise Http404 from None
-
-    def act(self, **kwargs: Any) -> str:
-        """Does it, and returns what to say of it; may raise what `post` has answers for."""
-        raise NotImplementedError
+class PageAction(Action):
+    refusals = (maintenance.InMaintenance, services.HostKeyMismatch)
 
     def back(self) -> str:
         return reverse("servers:list", query=self.request.GET)
 
-    def answer(self, text: str, status: int) -> HttpResponse:
-        if self.request.headers.get("X-Requested-With") == "fetch":
-            return JsonResponse({"message": text}, status=status)
-        if text:
-            level = messages.ERROR if status >= 400 else messages.SUCCESS
-            messages.add_message(self.request, level, text)
-        return redirect(self.back())
 
-
-class ServerAction(Action):
+class ServerAction(PageAction):
     def act(self, **kwargs: Any) -> str:
         return self.act_on(get_object_or_404(Server.objects.without_secrets(), **kwargs))
 
@@ -66,14 +34,13 @@ class ServerAction(Action):
 
 class TestConnection(ServerAction):
     permission_required = "servers.test_server"
-    success_status = 202
 
     def act_on(self, server: Server) -> str:
         checks.request_test(server, self.request.user)
         return ""
 
     def back(self) -> str:
-        return super().back() if "detail" in self.request.POST else Action.back(self)
+        return super().back() if "detail" in self.request.POST else PageAction.back(self)
 
 
 class AcceptHostKey(ServerAction):
@@ -106,9 +73,11 @@ class EndMaintenance(ServerAction):
         return f"The maintenance of {server.name} has ended."
 
 
-class BulkAction(Action):
+class BulkAction(PageAction):
     def act(self, **kwargs: Any) -> str:
-        servers = bulk.chosen(cleaned(ChosenForm(self.request.POST))["servers"])
+        servers = bulk.chosen(
+            cleaned(ChosenForm(self.request.POST), unnamed=("servers",))["servers"]
+        )
         return self.act_on(servers)
 
     def act_on(self, servers: list[Server]) -> str:
@@ -117,7 +86,6 @@ class BulkAction(Action):
 
 class TestMany(BulkAction):
     permission_required = "servers.test_server"
-    success_status = 202
 
     def act_on(self, servers: list[Server]) -> str:
         asked, left = checks.request_checks(servers, self.request.user)
@@ -149,19 +117,6 @@ class TagMany(BulkAction):
         values = cleaned(TagsForm(self.request.POST))
         changed = services.change_tags(servers, values["add"], values["remove"])
         return f"Tags changed: {changed} of {counted(servers)}."
-
-
-def cleaned(form: forms.Form) -> dict[str, Any]:
-    """Its values. Raises ValidationError, with the field's name before each message."""
-    if form.is_valid():
-        return form.cleaned_data
-    raise ValidationError(
-        [
-            message if field in ("__all__", "servers") else f"{field.capitalize()}: {message}"
-            for field, errors in form.errors.items()
-            for message in errors
-        ]
-    )
 
 
 def counted(servers: Sequence[Server]) -> str:

@@ -115,7 +115,9 @@ def test_a_change_is_shown_before_it_is_made(site: Site, page: Page) -> None:
 def test_every_bad_line_is_shown_and_can_be_mended(site: Site, page: Page) -> None:
     site.open(page)
     paste(page, f"name,host,username\ngood,127.0.0.1,ops\n{HOSTILE},no host,ops\nshort\n")
-    expect(page.get_by_role("alert")).to_have_text("Nothing was imported: 2 bad lines")
+    expect(page.locator("main").get_by_role("alert")).to_have_text(
+        "Nothing was imported: 2 bad lines"
+    )
     expect(page.locator("#errors tbody td.number")).to_have_text(["3", "4"])
     expect(page.locator("#errors tbody tr").first).to_contain_text("Enter a host name")
     expect(page.get_by_role("button", name="Import")).to_have_count(0)

@@ -294,10 +294,10 @@ def test_a_page_that_nobody_sees_asks_for_nothing(site: Site, page: Page) -> Non
 def test_figures_that_are_old_are_said_to_be(site: Site, page: Page) -> None:
     site.open(page, "alice")
     page.context.set_offline(True)
-    expect(page.get_by_role("status")).to_contain_text("these figures are old", timeout=BACK)
+    expect(page.locator("#stale")).to_contain_text("these figures are old", timeout=BACK)
     expect(row(page, "Web")).to_have_count(1)
     page.context.set_offline(False)
-    expect(page.get_by_role("status")).to_have_text("", timeout=BACK)
+    expect(page.locator("#stale")).to_have_text("", timeout=BACK)
     expect_not_reloaded(page)
 
 

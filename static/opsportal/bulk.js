@@ -1,7 +1,5 @@
 /** What was ticked in the list, for what is done to many servers at once. */
 
-import { send } from "./posting.js";
-
 const find = (id) => document.getElementById(id);
 
 /**
@@ -41,11 +39,8 @@ export function keepChoice(table) {
   all.addEventListener("change", () => tick(all.checked));
   table.addEventListener("change", show);
   form.addEventListener("keydown", pressNearest);
-  form.addEventListener("submit", async (event) => {
-    event.preventDefault();
-    if (!(await send(form, event.submitter))) return;
+  form.addEventListener("done", () => {
     form.querySelectorAll("details[open]").forEach((details) => (details.open = false));
-    form.reset();
     tick(false);
   });
   find("choose-none").addEventListener("click", () => tick(false));

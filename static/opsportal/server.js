@@ -3,7 +3,6 @@
 import { openStream } from "./connection.js";
 import { showFacts, showNextCheck, showTime } from "./facts.js";
 import { showAcceptance, showTestedKey } from "./host_key.js";
-import { nameZones, send } from "./posting.js";
 import { addChanges, addPeriod } from "./record.js";
 import { keepTimes } from "./times.js";
 
@@ -50,13 +49,7 @@ function deleted({ actor }) {
 const { stream } = openStream(Object.keys(HANDLERS), `servers.server/${server.dataset.id}`);
 
 keepTimes();
-nameZones();
 for (const [type, handle] of Object.entries(HANDLERS)) stream.on(type, handle);
 // What cannot be replayed is fetched; and rights can end while nobody is connected.
 stream.on("stream.reset", () => location.reload());
 stream.on("stream.open", ({ data }) => data.types.some((type) => type in HANDLERS) || location.reload());
-server.addEventListener("submit", async (event) => {
-  event.preventDefault();
-  const form = event.target;
-  if (await send(form, event.submitter)) form.reset();
-});

@@ -5,10 +5,10 @@
  * give the list another order or other members are counted in a notice, and shown on demand.
  */
 
+import { takeActions } from "./actions.js";
 import { keepChoice } from "./bulk.js";
 import { openStream } from "./connection.js";
 import { highlight } from "./highlight.js";
-import { nameZones, send } from "./posting.js";
 import { asText, update, write } from "./rows.js";
 import { keepTimes, showTimes } from "./times.js";
 
@@ -110,11 +110,12 @@ function insert(server, moment) {
   row.dataset.id = server.id;
   const pathTo = (path) => path.replace("/0/", `/${server.id}/`);
   row.querySelector(".name").href = pathTo(table.dataset.detail);
-  row.querySelector(".test")?.setAttribute("formaction", pathTo(table.dataset.test) + location.search);
+  row.querySelector(".test")?.setAttribute("hx-post", pathTo(table.dataset.test));
   row.querySelector(".choose")?.setAttribute("value", server.id);
   update(row, server, moment);
   const next = rows().find((other) => comesBefore(row, other)) ?? null;
   table.tBodies[0].insertBefore(row, next);
+  takeActions(row);
   placed.set(row, row.dataset[orderedBy]);
   [...row.cells].forEach(highlight);
   count(+1);
@@ -220,6 +221,7 @@ function show(page) {
   const focused = document.activeElement.closest("tr")?.id;
   for (const id of ["count", "empty", "pages"]) find(id).replaceWith(page.getElementById(id));
   table.replaceChildren(...page.getElementById("servers").children);
+  takeActions(table);
   choice.restore();
   if (focused) find(focused)?.querySelector("button")?.focus();
   added.clear();
@@ -234,14 +236,9 @@ function show(page) {
 }
 
 keepTimes();
-nameZones();
 notePlaces();
 for (const type of Object.keys(HANDLERS)) stream.on(type, receive);
 stream.on("stream.reset", refresh);
 // Rights can end while nobody is connected: the page then says so itself.
 stream.on("stream.open", ({ data }) => data.types.some((type) => type in HANDLERS) || refresh());
 find("show-news").addEventListener("click", refresh);
-find("test")?.addEventListener("submit", (event) => {
-  event.preventDefault();
-  send(event.target, event.submitter);
-});

@@ -118,7 +118,7 @@ async function fetchProcesses() {
 }
 
 function tell(text) {
-  const element = find("problem");
+  const element = find("stale");
   if (element.textContent !== text) element.textContent = text;
 }
 
