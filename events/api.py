@@ -10,7 +10,7 @@ from events.catalogue import (
     declare,
     register,
 )
-from events.context import acting
+from events.context import acting, actor
 from events.cursor import EventCursorMixin, event_cursor
 from events.deduplication import deduplicate
 from events.fields import JSONTextField
@@ -41,6 +41,7 @@ __all__ = [
     "UnknownEventType",
     "access_changed",
     "acting",
+    "actor",
     "aemit",
     "declare",
     "deduplicate",

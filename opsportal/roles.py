@@ -9,7 +9,13 @@ from django.contrib.auth.management import create_permissions
 from django.contrib.auth.models import Group, Permission
 from django.db import router
 
-VIEWER: Final = {"servers.view_server", "servers.view_environment", "incidents.view_incident"}
+VIEWER: Final = {
+    "servers.view_server",
+    "servers.view_environment",
+    "incidents.view_incident",
+    "automation.view_automation",
+    "automation.view_run",
+}
 RESPONDER: Final = VIEWER | {
     "servers.test_server",
     "incidents.add_incident",
@@ -18,6 +24,8 @@ RESPONDER: Final = VIEWER | {
     "incidents.reopen_incident",
     "incidents.assign_incident",
     "incidents.comment_incident",
+    "automation.run_automation",
+    "automation.cancel_run",
 }
 OPERATOR: Final = RESPONDER | {
     "servers.add_server",
@@ -32,6 +40,8 @@ OPERATOR: Final = RESPONDER | {
     "incidents.view_notification",
     "incidents.view_notificationchannel",
     "incidents.test_notificationchannel",
+    "automation.add_automation",
+    "automation.change_automation",
     "events.view_event",
 }
 ADMIN: Final = OPERATOR | {
@@ -43,6 +53,7 @@ ADMIN: Final = OPERATOR | {
     "incidents.delete_notificationchannel",
     "incidents.view_automaticincidents",
     "incidents.change_automaticincidents",
+    "automation.delete_automation",
     "servers.add_environment",
     "servers.change_environment",
     "servers.delete_environment",

@@ -83,6 +83,7 @@ INSTALLED_APPS = [
     "events",
     "servers",
     "incidents",
+    "automation",
 ]
 
 MIDDLEWARE = [
@@ -234,6 +235,8 @@ SPECTACULAR_SETTINGS = {
     "ENUM_NAME_OVERRIDES": {
         "ServerStatusEnum": "servers.models.Server.Status",
         "SeverityEnum": "incidents.models.incident.Severity",
+        "RunStatusEnum": "automation.models.Run.Status",
+        "TargetStatusEnum": "automation.models.Target.Status",
         "IncidentStatusEnum": "incidents.models.incident.Status",
         "NotificationStateEnum": "incidents.models.Notification.State",
         "PeriodStateEnum": "servers.models.StatusPeriod.State",

@@ -11,7 +11,7 @@ from events.catalogue import catalogue
 from events.conf import DEFAULTS
 from tests.services import ROOT
 
-OWN_APPS = {"opsportal", "events", "servers", "incidents"}
+OWN_APPS = {"opsportal", "events", "servers", "incidents", "automation"}
 
 
 def document(name: str) -> str:

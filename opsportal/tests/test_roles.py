@@ -53,7 +53,7 @@ def test_migrate_changes_nobodys_membership(viewer: Person, outsider: Person) ->
 
 def test_a_misspelt_permission_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(roles, "ROLES", {"Viewer": {"servers.view_sever"}})
-    last = apps.get_app_config("incidents")
+    last = apps.get_app_config("automation")
     with pytest.raises(LookupError, match=r"servers\.view_sever"):
         roles.grant_roles(last, using="default")
 
@@ -71,6 +71,9 @@ def test_a_misspelt_permission_is_an_error(monkeypatch: pytest.MonkeyPatch) -> N
         ("operator", "incidents.view_notification", "incidents.change_notificationchannel"),
         ("operator", "incidents.change_incident", "incidents.change_automaticincidents"),
         ("admin", "incidents.change_automaticincidents", "incidents.add_automaticincidents"),
+        ("viewer", "automation.view_run", "automation.run_automation"),
+        ("responder", "automation.run_automation", "automation.change_automation"),
+        ("operator", "automation.change_automation", "automation.delete_automation"),
         ("responder", "servers.test_server", "servers.accept_host_key"),
         ("operator", "servers.accept_host_key", "servers.delete_server"),
         ("operator", "events.view_event", "events.emit_event"),
@@ -94,5 +97,5 @@ def test_an_app_without_models_at_the_end_changes_nothing(monkeypatch: pytest.Mo
     configs = [*apps.get_app_configs(), apps.get_app_config("staticfiles")]
     monkeypatch.setattr(apps, "get_app_configs", lambda: configs)
     Group.objects.get(name="Viewer").delete()
-    roles.grant_roles(apps.get_app_config("incidents"), using="default")
+    roles.grant_roles(apps.get_app_config("automation"), using="default")
     assert granted("Viewer") == roles.VIEWER
