@@ -1,4 +1,4 @@
-"""A few event types of the tests' own, a cast of readers, and clean ends."""
+"""A few event types of the tests' own, and a cast of readers."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from asgiref.sync import SyncToAsync
 from django.contrib.auth.models import Permission, User
-from django.db import connections
 from rest_framework import serializers
 
 from events import hub as hubs
@@ -38,16 +36,6 @@ def notes() -> Iterator[None]:
         declare({NoteEvent.SHOUTED: Note}, permission="everyone")
         declare({NoteEvent.WHISPERED: Note}, permission="internal")
         yield
-
-
-@pytest.fixture(autouse=True)
-def relay_at_rest() -> Iterator[None]:
-    """No thread of one test touches the database of the next."""
-    yield
-    relay.stop()
-    relay._reset()  # also what it remembers of a layer that failed
-    # The thread in which asgiref runs the ORM for coroutines keeps its connection.
-    SyncToAsync.single_thread_executor.submit(connections.close_all).result()
 
 
 def empty_log() -> None:
