@@ -20,7 +20,8 @@ from events.payload import InvalidEventData
 from events.permissions import ModelPermissions
 from events.querysets import EventQuerySet
 from events.signals import subject_of
-from events.subscriptions import subscribe
+from events.stats import publish_stats
+from events.subscriptions import subscribe, summarize
 from events.trail import EventTrailMixin, events_about, trail
 from events.wire import format_timestamp
 
@@ -52,8 +53,10 @@ __all__ = [
     "everyones_access_changed",
     "format_timestamp",
     "public",
+    "publish_stats",
     "register",
     "subject_of",
     "subscribe",
+    "summarize",
     "trail",
 ]

@@ -75,11 +75,12 @@ def prepare(draft: Draft) -> Event:
     """The event, valid and not yet in the log. Raises what `emit` raises."""
     event_type = catalogue.type(draft.type)
     actor = context.actor()
+    data = payload.validated(event_type, draft.data)
     return Event(  # type: ignore[misc]
         type=event_type.name,
         subject=_subject(draft.subject),
-        audience=audience(event_type.audience, draft.permissions, draft.users),
-        data=payload.validated(event_type, draft.data),
+        audience=audience(event_type.audience_of(data), draft.permissions, draft.users),
+        data=data,
         actor_id=actor.pk if actor else None,
         actor_username=actor.get_username() if actor else "",
         request_id=context.current().request_id,

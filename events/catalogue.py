@@ -1,4 +1,4 @@
-"""Every event type, event map and subscriber of the project, registered by the apps' modules."""
+"""Every event type, event map, subscriber and domain with figures, registered by the apps."""
 
 from __future__ import annotations
 
@@ -32,21 +32,49 @@ class UnknownSubscription(LookupError):
 
 @dataclass(frozen=True, slots=True)
 class EventType:
-    """A declared type: its default audience, and the serializer its data must satisfy."""
+    """A declared type: its default audience, and the serializer its data must satisfy.
+
+    Where one event is for fewer than the type's audience, `narrow` says for whom, by its data.
+    """
 
     name: str
     label: str
     audience: tuple[str, ...]
     schema: type[serializers.Serializer]
+    narrow: Callable[[Mapping[str, Any]], tuple[str, ...]] | None = None
+
+    def audience_of(self, data: Mapping[str, Any]) -> tuple[str, ...]:
+        """The default audience of the event with this data."""
+        return self.audience if self.narrow is None else self.narrow(data)
 
 
 @dataclass(frozen=True, slots=True)
 class Subscriber:
-    """A handler of events, in their public form, and the types it wants, `.*` for all below."""
+    """A handler of events, in their public form, and the types it wants, `.*` for all below.
+
+    With `every` it is called without an event, for all that there are at once, and once in so
+    many seconds at the most; also after `stale_after` seconds without any, where that is not 0.
+    """
 
     name: str
     types: frozenset[str]
-    handle: Callable[[dict[str, Any]], None]
+    handle: Callable[..., None]
+    every: float = 0.0
+    stale_after: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Domain:
+    """What has figures: who may read them, what computes them, and the form that they have."""
+
+    name: str
+    permission: str
+    compute: Callable[[], Mapping[str, Any]]
+    schema: type[serializers.Serializer]
+
+    def figures(self) -> dict[str, Any]:
+        """Those of now, as JSON-ready values."""
+        return dict(self.schema(self.compute()).data)
 
 
 class EventMap:
@@ -94,6 +122,7 @@ class Catalogue:
     types: dict[str, EventType] = field(default_factory=dict)
     maps: dict[type[models.Model], EventMap] = field(default_factory=dict)
     subscribers: dict[str, Subscriber] = field(default_factory=dict)
+    domains: dict[str, Domain] = field(default_factory=dict)
 
     def type(self, name: str) -> EventType:
         try:
@@ -160,8 +189,9 @@ def autodiscover() -> None:
 def scoped() -> Iterator[Catalogue]:
     """For tests: what is declared or registered inside is forgotten at the end."""
     types, maps = dict(catalogue.types), dict(catalogue.maps)
-    subscribers = dict(catalogue.subscribers)
+    subscribers, domains = dict(catalogue.subscribers), dict(catalogue.domains)
     try:
         yield catalogue
     finally:
-        catalogue.types, catalogue.maps, catalogue.subscribers = types, maps, subscribers
+        catalogue.types, catalogue.maps = types, maps
+        catalogue.subscribers, catalogue.domains = subscribers, domains

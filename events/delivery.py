@@ -3,57 +3,46 @@
 Any number of runners may be at one subscription. The row's lock lets one through and turns the
 others away, so whoever has held the lock looks once more after it: what another one was woken for
 and turned away from is then found.
+
+A handler that is called once for many events has its transaction, too. The cursor leaps to the
+head of before the call, and the row keeps its moment, so that no runner calls it again too soon.
+Whoever has called it looks once more when that time is over.
 """
 
 from __future__ import annotations
 
-import logging
-import random
 import time
-import traceback
 from datetime import timedelta
 from typing import Final
 
-from django.db import InterfaceError, OperationalError, connection, transaction
-from django.db.models import QuerySet
 from django.utils import timezone
 
-from events import conf, log
+from events import log
+from events.attempts import HandlerFailed, attempt, fail, unchanged
 from events.catalogue import Subscriber, catalogue
-from events.context import acting
 from events.models import Event, Subscription
 from events.subscriptions import wanted_after
 
-logger = logging.getLogger(__name__)
-
 BATCH: Final = 20  # events read in one go, each of which may hold a megabyte
 SPELL: Final = 10.0  # seconds after which a run makes way: a worker that stops must not wait long
-FIRST_DELAY: Final = 1  # seconds until the first retry; each further one takes twice as long
-LONGEST_DELAY: Final = 300  # seconds
-ERROR_LENGTH: Final = 500  # characters
-
-
-class HandlerFailed(Exception):
-    """Carries what a handler raised out of its transaction."""
-
-    def __init__(self, error: Exception) -> None:
-        super().__init__(error)
-        self.error = error
 
 
 def run(name: str, position: int | None = None) -> float | None:
     """Hands a subscription's handler what waits for it, in order, for SPELL seconds or little more.
 
     Returns the seconds after which to run again: 0 where more waits, the back-off where the handler
-    has just failed. None where nothing is left to do, or is not this call's to do: another runner
-    is at it, it is parked, or the retry of an earlier failure is not due. A subscription that has
-    no row yet begins with the event at `position`, or after the log's head.
+    has just failed, its pause where it was called for many events. None where nothing is left to
+    do, or is not this call's to do: another runner is at it, it is parked, or the retry of an
+    earlier failure is not due. A subscription that has no row yet begins with the event at
+    `position`, or after the log's head.
 
     Raises UnknownSubscription, and whatever fails outside of the handler. OperationalError and
     InterfaceError are no failures of the handler where they come before it, or the connection is
     lost: the caller tries again.
     """
     subscriber = catalogue.subscriber(name)
+    if subscriber.every:
+        return _run_for_all(subscriber, position)
     until = time.monotonic() + SPELL
     while True:
         row = place(subscriber, position)
@@ -65,9 +54,42 @@ def run(name: str, position: int | None = None) -> float | None:
                 if not _deliver(subscriber, row, event):
                     return None
             except HandlerFailed as failure:
-                return _fail(row, event, failure.error)
+                return fail(row, event.position, failure.error)
             if time.monotonic() > until:
                 return 0.0
+
+
+def _run_for_all(subscriber: Subscriber, position: int | None) -> float | None:
+    """One call for all that waits, unless the last one was a moment ago."""
+    row = place(subscriber, position)
+    if left := rest(subscriber, row):
+        # Who comes shortly before the end was asked to come back then, by another clock.
+        return left if position is None and left < subscriber.every / 2 else None
+    if not has_work(subscriber, row):
+        return None
+    try:
+        called = attempt(row, lambda: _summarize(subscriber), ran_at=timezone.now())
+    except HandlerFailed as failure:
+        return fail(row, row.cursor + 1, failure.error)
+    return subscriber.every if called else None
+
+
+def _summarize(subscriber: Subscriber) -> int:
+    """The cursor: what is placed later may be committed after the handler's look at the state."""
+    head = log.head().position
+    subscriber.handle()
+    return head
+
+
+def _deliver(subscriber: Subscriber, row: Subscription, event: Event) -> bool:
+    assert event.position is not None
+    position = event.position
+
+    def handle() -> int:
+        subscriber.handle(log.public(event))
+        return position
+
+    return attempt(row, handle, event.request_id)
 
 
 def place(subscriber: Subscriber, position: int | None = None) -> Subscription:
@@ -85,6 +107,31 @@ def is_due(row: Subscription) -> bool:
     return row.parked_at is None and (row.retry_at is None or row.retry_at <= timezone.now())
 
 
+def rest(subscriber: Subscriber, row: Subscription) -> float:
+    """Seconds until it may be called again; 0 where it may now.
+
+    A call that is far in the future was before this machine's clock was set back.
+    """
+    if not subscriber.every or row.ran_at is None:
+        return 0.0
+    left = subscriber.every - (timezone.now() - row.ran_at).total_seconds()
+    return left if 0 < left < 2 * subscriber.every else 0.0
+
+
+def has_work(subscriber: Subscriber, row: Subscription) -> bool:
+    """Whether a call is due, for an event or because the last one was too long ago."""
+    if not is_due(row) or rest(subscriber, row):
+        return False
+    return is_stale(subscriber, row) or bool(waiting(subscriber, row, 1))
+
+
+def is_stale(subscriber: Subscriber, row: Subscription) -> bool:
+    if not subscriber.stale_after:
+        return False
+    age = timedelta(seconds=subscriber.stale_after)
+    return row.ran_at is None or row.ran_at <= timezone.now() - age
+
+
 def waiting(subscriber: Subscriber, row: Subscription, limit: int = BATCH) -> list[Event]:
     """The next events for a subscription. Where there are none, its cursor moves to the head.
 
@@ -92,84 +139,8 @@ def waiting(subscriber: Subscriber, row: Subscription, limit: int = BATCH) -> li
     """
     head = log.head().position
     events = list(wanted_after(subscriber, row.cursor)[:limit])
-    if events or head <= row.cursor or not _unchanged(row).update(cursor=head):
+    if events or head <= row.cursor or not unchanged(row).update(cursor=head):
         return events
     row.cursor = head
     # Whoever came during the update was turned away.
     return list(wanted_after(subscriber, head)[:limit])
-
-
-def _unchanged(row: Subscription) -> QuerySet[Subscription]:
-    """The row, if nobody has handled an event, failed at one, or resumed it since it was read."""
-    rows = Subscription.objects.filter(name=row.name)
-    return rows.filter(cursor=row.cursor, failures=row.failures)
-
-
-def _deliver(subscriber: Subscriber, row: Subscription, event: Event) -> bool:
-    """False where another runner has the row, or has changed it: what waits is then its affair."""
-    assert event.position is not None
-    begun_on = None
-    try:
-        with transaction.atomic(durable=True):
-            if not _unchanged(row).select_for_update(skip_locked=True).values_list("pk").first():
-                return False
-            begun_on = connection.connection
-            with acting(lambda: None, event.request_id):
-                subscriber.handle(log.public(event))
-            changes = {"last_error": "", "retry_at": None} if row.failures else {}
-            _unchanged(row).update(cursor=event.position, failures=0, **changes)
-    except Exception as error:
-        if begun_on is not None and not _is_outage(error, begun_on):
-            raise HandlerFailed(error) from error
-        raise
-    row.cursor, row.failures = event.position, 0
-    return True
-
-
-def _is_outage(error: Exception, begun_on: object) -> bool:
-    """Whether it is the database that failed; to be asked after the rollback.
-
-    These errors are also a missing table's (SQLite) and a statement's time-out (PostgreSQL), which
-    each attempt would meet again: they leave the connection whole. A lost one Django has replaced.
-    """
-    if not isinstance(error, (OperationalError, InterfaceError)):
-        return False
-    return connection.connection is not begun_on or not connection.is_usable()
-
-
-def _fail(row: Subscription, event: Event, error: Exception) -> float | None:
-    """Notes a failure, unless the row has changed since; returns what `run` returns."""
-    failures = row.failures + 1
-    parks = failures >= conf.get("EVENTS_SUBSCRIPTION_ATTEMPTS")
-    delay = backoff(failures)
-    now = timezone.now()
-    noted = _unchanged(row).update(
-        failures=failures,
-        last_error=describe(error),
-        retry_at=None if parks else now + timedelta(seconds=delay),
-        parked_at=now if parks else None,
-    )
-    _report(row.name, event, error, failures, parks)
-    if not noted:  # it failed after its commit, or another runner has gone on
-        return 0.0
-    return None if parks else delay
-
-
-def _report(name: str, event: Event, error: Exception, failures: int, parks: bool) -> None:
-    facts = (name, event.position, failures, describe(error))
-    if parks:
-        text = "Subscription %s is parked at position %s after %s failures: %s"
-        logger.error(text, *facts, exc_info=error)
-    else:
-        logger.warning("Subscription %s at position %s, failure %s: %s", *facts)
-
-
-def backoff(failures: int) -> float:
-    """Seconds until the next attempt, or up to a fifth sooner."""
-    return min(FIRST_DELAY << (failures - 1), LONGEST_DELAY) * random.uniform(0.8, 1.0)
-
-
-def describe(error: Exception) -> str:
-    """Type and message, shortened, as a text that any database takes."""
-    text = "".join(traceback.format_exception_only(error)).strip().replace("\0", "")
-    return text.encode(errors="backslashreplace").decode()[:ERROR_LENGTH]

@@ -16,11 +16,19 @@ DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 
 def schema_of(serializer: type[serializers.Serializer]) -> dict[str, Any]:
     """The schema of what this serializer gives out, as a JSON-ready object."""
-    return {"$schema": DIALECT, **_field(serializer())}
+    return {"$schema": DIALECT, **body_of(serializer)}
+
+
+def body_of(serializer: type[serializers.Serializer]) -> dict[str, Any]:
+    """The same, to be part of another schema."""
+    return _field(serializer())
 
 
 def _field(field: Any) -> dict[str, Any]:
-    """A kind of field that is not known may hold anything."""
+    """A kind of field that is not known may hold anything, unless it describes itself."""
+    if hasattr(field, "json_schema"):
+        own: dict[str, Any] = field.json_schema()
+        return own
     describe = next((made for kind, made in _KINDS if isinstance(field, kind)), _anything)
     schema = describe(field)
     may_be_null = field.allow_null or field.default is None

@@ -70,7 +70,8 @@ class Subscription(models.Model):
     """A server-side reader of the log: how far its handler has come, and what stops it.
 
     `cursor` is the last position that the handler is done with. `failures` counts the attempts at
-    the next event; after too many the subscription is parked until somebody resumes it.
+    the next event; after too many the subscription is parked until somebody resumes it. `ran_at` is
+    when a handler that is called once for many events last was.
     """
 
     name = models.CharField(max_length=200, primary_key=True)
@@ -79,12 +80,27 @@ class Subscription(models.Model):
     last_error = models.TextField(blank=True)
     retry_at = models.DateTimeField(null=True, blank=True)
     parked_at = models.DateTimeField(null=True, blank=True)
+    ran_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
         default_permissions = ("view", "change")
 
     def __str__(self) -> str:
         return self.name
+
+
+class Figures(models.Model):
+    """What was last told of a domain by `stats.updated`."""
+
+    domain = models.CharField(max_length=100, primary_key=True)
+    stats: Any = JSONTextField()
+
+    class Meta:
+        default_permissions = ()
+        verbose_name_plural = "figures"
+
+    def __str__(self) -> str:
+        return self.domain
 
 
 class StreamTicket(models.Model):

@@ -16,6 +16,7 @@ from events.log import Record
 from events.models import Event, Subscription
 
 Handler = TypeVar("Handler", bound=Callable[[dict[str, Any]], None])
+Summary = TypeVar("Summary", bound=Callable[[], None])
 
 NAME_LENGTH: Final = 200  # characters, as its row holds
 
@@ -36,15 +37,48 @@ def subscribe(types: str | Iterable[str], *, name: str = "") -> Callable[[Handle
     Raises ImproperlyConfigured for a name that is taken or too long, for no types, and for a
     coroutine function.
     """
-    wanted = frozenset([types] if isinstance(types, str) else types)
 
-    def register(handler: Handler) -> Handler:
-        identity = name or f"{handler.__module__}.{handler.__qualname__}"
-        _check(identity, wanted, handler)
-        catalogue.subscribers[identity] = Subscriber(identity, wanted, handler)
+    def register_each(handler: Handler) -> Handler:
+        register(Subscriber(name or identity_of(handler), wanted(types), handler))
         return handler
 
-    return register
+    return register_each
+
+
+def summarize(
+    types: str | Iterable[str], *, every: float = 1.0, stale_after: float = 0.0, name: str = ""
+) -> Callable[[Summary], Summary]:
+    """Function decorator: `handler()` is called for all new events of these types at once.
+
+    As `subscribe`, but that it is called without an event, and in the whole cluster once in
+    `every` seconds at the most, however many events there are: at once for the first one after a
+    pause, and for those that come meanwhile when the time is over. What is committed when it is
+    called is counted as handled, so it must look at the state, and not at events.
+
+    With `stale_after` it is also called when so many seconds have gone by without any event, or up
+    to 15 more: for what changes with the time, or silently.
+    """
+
+    def register_all(handler: Summary) -> Summary:
+        identity = name or identity_of(handler)
+        register(Subscriber(identity, wanted(types), handler, every, stale_after))
+        return handler
+
+    return register_all
+
+
+def wanted(types: str | Iterable[str]) -> frozenset[str]:
+    return frozenset([types] if isinstance(types, str) else types)
+
+
+def identity_of(handler: Callable[..., None]) -> str:
+    return f"{handler.__module__}.{handler.__qualname__}"
+
+
+def register(subscriber: Subscriber) -> None:
+    """Raises ImproperlyConfigured, as `subscribe` says."""
+    _check(subscriber.name, subscriber.types, subscriber.handle)
+    catalogue.subscribers[subscriber.name] = subscriber
 
 
 def _check(name: str, types: frozenset[str], handler: Callable[..., Any]) -> None:

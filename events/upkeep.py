@@ -11,7 +11,7 @@ from django.db import DEFAULT_DB_ALIAS, transaction
 
 from events import context
 from events.catalogue import Subscriber, catalogue
-from events.delivery import is_due, waiting
+from events.delivery import has_work
 from events.models import Subscription
 from events.subscriptions import add_missing_rows, wanted_after
 from events.waker import waker
@@ -30,8 +30,8 @@ def make_rows(using: str, apps: Apps = global_apps, **_: Any) -> None:
 
 
 def due() -> list[str]:
-    """Names of the subscriptions with an event to handle now, whoever should have been woken."""
-    return [row.name for subscriber, row in _rows() if is_due(row) and waiting(subscriber, row, 1)]
+    """Names of the subscriptions with something to do now, whoever should have been woken."""
+    return [row.name for subscriber, row in _rows() if has_work(subscriber, row)]
 
 
 def unhandled() -> dict[str, int]:

@@ -97,7 +97,7 @@ class EventTypesView(EventView):
                 {
                     "type": event_type.name,
                     "description": event_type.label,
-                    "permission": event_type.audience[0],
+                    "permission": "|".join(event_type.audience),
                     "schema": schema_of(event_type.schema),
                 }
                 for event_type in types

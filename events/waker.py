@@ -1,7 +1,8 @@
 """The waker: one thread a process that tells whoever runs subscriptions that one has work.
 
 The relay hands it what it placed. It gathers for a moment, so that a burst is one wake, and it
-takes the blame when a broker is down: the relay never waits.
+takes the blame when a broker is down: the relay never waits. One that is called once for many
+events is woken as seldom as it is called.
 """
 
 from __future__ import annotations
@@ -10,11 +11,15 @@ import atexit
 import logging
 import os
 import threading
+import time
 from collections.abc import Mapping
+from math import inf
 from typing import Final
 
 from django.db import close_old_connections, connections
 from django.dispatch import Signal
+
+from events.catalogue import catalogue
 
 logger = logging.getLogger(__name__)
 
@@ -64,6 +69,7 @@ class Sender(threading.Thread):
         super().__init__(name="waker", daemon=True)
         self._changed = threading.Condition()
         self._pending: dict[str, int] = {}
+        self._sent_at: dict[str, float] = {}
         self._failing = False
         self._finishing = False
 
@@ -86,8 +92,8 @@ class Sender(threading.Thread):
                 with self._changed:
                     self._changed.wait_for(lambda: self._pending or self._finishing)
                     finishing = self._finishing
-                    due, self._pending = self._pending, {}
-                failed = self._send(due)
+                    due = {name: self._pending.pop(name) for name in self._due()}
+                failed = self._send(due) if due else {}
                 self.take(failed)
                 with self._changed:
                     pause = RETRY_DELAY if failed else INTERVAL
@@ -95,12 +101,19 @@ class Sender(threading.Thread):
         finally:
             connections.close_all()
 
+    def _due(self) -> list[str]:
+        """All that are pending, but for those that were woken a moment ago and need no more."""
+        now = time.monotonic()
+        sent_at = {} if self._finishing else self._sent_at
+        return [name for name in self._pending if now >= sent_at.get(name, -inf) + pause(name)]
+
     def _send(self, positions: Mapping[str, int]) -> dict[str, int]:
         """Those that could not be sent."""
         failed: dict[str, int] = {}
         for name, position in positions.items():
             try:
                 subscription_woken.send(sender=Waker, name=name, position=position)
+                self._sent_at[name] = time.monotonic()
             except Exception as error:  # whatever a broker's client raises
                 failed[name] = position
                 self._report(error)
@@ -113,6 +126,12 @@ class Sender(threading.Thread):
         if not self._failing:
             self._failing = True
             logger.warning("Subscriptions cannot be woken, trying again: %r", error)
+
+
+def pause(name: str) -> float:
+    """Seconds between two wakes of this subscription, at the least."""
+    subscriber = catalogue.subscribers.get(name)
+    return subscriber.every if subscriber else 0.0
 
 
 waker = Waker()

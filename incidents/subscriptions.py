@@ -6,9 +6,11 @@ from typing import Any
 
 from django.utils.dateparse import parse_datetime
 
-from events.api import subscribe
+from events.api import publish_stats, subscribe
 from incidents import automatic, dispatch
 from incidents.models.notification import OCCASIONS
+from incidents.serializers import FiguresSerializer
+from incidents.stats import stats
 from servers.models import Server
 
 Status = Server.Status
@@ -28,3 +30,8 @@ def watch_servers(event: dict[str, Any]) -> None:
 @subscribe(OCCASIONS, name="incidents.notifications")
 def notify(event: dict[str, Any]) -> None:
     dispatch.dispatch(event)
+
+
+publish_stats(
+    "incidents", stats, FiguresSerializer, types="incident.*", permission="incidents.view_incident"
+)

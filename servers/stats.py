@@ -6,8 +6,22 @@ from collections import Counter
 from typing import Any
 
 from django.db.models import Count, Min
+from rest_framework import serializers
 
 from servers.models import Server
+
+
+class ServerStats(serializers.Serializer):
+    total = serializers.IntegerField()
+    by_status = serializers.DictField(child=serializers.IntegerField())
+    by_environment = serializers.DictField(
+        child=serializers.IntegerField(), help_text="An empty name is none."
+    )
+    tested = serializers.IntegerField(help_text="Servers with a result of a connection test.")
+    failing = serializers.IntegerField(help_text="Servers whose last test failed.")
+    oldest_test_at = serializers.DateTimeField(
+        allow_null=True, help_text="When the oldest of these results came."
+    )
 
 
 def stats() -> dict[str, Any]:

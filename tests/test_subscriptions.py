@@ -159,11 +159,12 @@ def test_of_routine_tasks_only_trouble_is_logged(
 
 @pytest.fixture
 def eager() -> Iterator[None]:
-    """Tasks run where they are asked for: in the thread that wakes."""
+    """Tasks run where they are asked for: in the thread that wakes. Nobody else subscribes."""
     usual = current_app.conf.task_always_eager
     current_app.conf.task_always_eager = True
     try:
-        with scoped():
+        with scoped() as catalogue:
+            catalogue.subscribers = {}
             yield
             relay.stop()
     finally:

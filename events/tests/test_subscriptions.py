@@ -19,7 +19,7 @@ from django.db import OperationalError, ProgrammingError, connection, transactio
 from django.dispatch import Signal
 from django.utils import timezone
 
-from events import delivery, log, subscriptions, upkeep
+from events import attempts, delivery, log, subscriptions, upkeep
 from events import relay as relaying
 from events import waker as waking
 from events.api import acting, emit, subscribe
@@ -366,7 +366,7 @@ def test_a_retry_that_succeeds_clears_the_failure_and_goes_on(handler: Handler) 
 
 
 def test_the_back_off_doubles_up_to_five_minutes() -> None:
-    delays = [delivery.backoff(failures) for failures in (1, 2, 3, 9, 10, 1000)]
+    delays = [attempts.backoff(failures) for failures in (1, 2, 3, 9, 10, 1000)]
     for delay, longest in zip(delays, (1, 2, 4, 256, 300, 300), strict=True):
         assert 0.8 * longest <= delay <= longest
 
@@ -417,7 +417,7 @@ def test_an_error_with_any_text_is_noted(handler: Handler, text: str) -> None:
     run(NAME)
     assert row().failures == 1
     assert row().last_error.startswith("ValueError")
-    assert len(row().last_error) <= delivery.ERROR_LENGTH
+    assert len(row().last_error) <= attempts.ERROR_LENGTH
 
 
 def test_a_handler_that_swallows_a_database_error_has_failed(handler: Handler) -> None:

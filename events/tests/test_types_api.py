@@ -158,6 +158,8 @@ def example(schema: dict[str, Any]) -> Any:
     """The least that satisfies a schema."""
     if "enum" in schema:
         return schema["enum"][0]
+    if "anyOf" in schema:
+        return example(schema["anyOf"][0])
     kind = schema.get("type")
     if schema.get("format") == "date-time":
         return "2026-11-23T09:00:00Z"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,7 +13,9 @@ from django.core.cache import cache
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from opsportal import dashboard
+from events.catalogue import catalogue
+from events.models import Event
+from events.subscriptions import matches
 from servers.models import Environment, Server
 from servers.stats import stats
 from servers.tests.cast import Person, create_server, place_events
@@ -136,7 +139,35 @@ def test_its_cursor_is_from_before_its_figures(
         assert place_events() > head
         return stats()
 
-    monkeypatch.setitem(dashboard.DOMAINS, "servers.view_server", ("servers", changed_meanwhile))
+    domain = replace(catalogue.domains["servers"], compute=changed_meanwhile)
+    monkeypatch.setitem(catalogue.domains, "servers", domain)
     response = viewer.call("get", STATS)
     assert int(response["X-Event-Cursor"]) == head
     assert json.loads(response.content)["servers"]["total"] == 1
+
+
+@pytest.mark.parametrize("name", sorted(catalogue.domains))
+def test_what_is_pushed_is_what_it_answers(
+    name: str, viewer: Person, inventory: dict[str, Any]
+) -> None:
+    catalogue.subscribers[f"stats.{name}"].handle()
+    event = Event.objects.get(type="stats.updated")
+    assert event.data == {"domain": name, "stats": viewer.call("get", STATS).json()[name]}
+    assert event.audience == [catalogue.domains[name].permission]
+
+
+@pytest.mark.parametrize(
+    ("event_type", "domains"),
+    [
+        ("server.created", {"servers"}),
+        ("server.status_changed", {"servers"}),
+        ("environment.updated", {"servers"}),
+        ("incident.deleted", {"incidents"}),
+        ("notification.sent", set()),
+        ("stats.updated", set()),
+    ],
+)
+def test_figures_follow_the_events_of_their_domain(event_type: str, domains: set[str]) -> None:
+    summaries = [each for each in catalogue.subscribers.values() if each.name.startswith("stats.")]
+    found = {each.name for each in summaries if matches(each.types, event_type)}
+    assert found == {f"stats.{name}" for name in domains}
