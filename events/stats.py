@@ -95,7 +95,8 @@ def audience_of(data: Mapping[str, Any]) -> tuple[str, ...]:
 def tell_of(name: str) -> None:
     """Emits the figures of a domain, unless they are the last ones. In one transaction."""
     stats = catalogue.domains[name].figures()
-    told = Figures.objects.filter(domain=name).first()
-    if told is None or told.stats != stats:
+    told = Figures.objects.filter(domain=name).first() or Figures(domain=name)
+    if told.stats != stats:
         emit(StatsEvent.UPDATED, {"domain": name, "stats": stats})
-        Figures.objects.update_or_create(domain=name, defaults={"stats": stats})
+        told.stats = stats
+        told.save()

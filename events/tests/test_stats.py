@@ -88,11 +88,11 @@ def test_what_others_publish_of_a_domain_is_for_the_same_readers() -> None:
 
 
 def test_what_was_not_committed_was_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(**_: Any) -> None:
+    def fail(*_: Any, **__: Any) -> None:
         raise ValueError("on purpose")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Figures.objects, "update_or_create", fail)
+        patch.setattr(Figures, "save", fail)
         assert run("stats.groups") != stats.EVERY
     assert not Event.objects.filter(type=StatsEvent.UPDATED).exists()
     Subscription.objects.update(retry_at=None)

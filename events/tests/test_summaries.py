@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -16,7 +14,7 @@ from django.dispatch import Signal
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from events import log, upkeep
+from events import attempts, delivery, log, upkeep
 from events import waker as waking
 from events.api import summarize
 from events.bus import Draft, prepare
@@ -154,22 +152,23 @@ def test_what_it_does_not_want_is_no_call_and_is_passed_over(summary: Summary) -
     assert row().cursor == log.head().position
 
 
-def test_runners_at_once_call_it_once(summary: Summary) -> None:
-    place("a")
-    Subscription.objects.update(ran_at=timezone.now() - timedelta(seconds=2 * STALE_AFTER))
-    start = threading.Barrier(4)
+def test_who_was_overtaken_by_another_runner_does_not_call_again(
+    summary: Summary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where no event moves the cursor."""
+    let_go_by(STALE_AFTER)
+    Subscription.objects.update(cursor=log.head().position)
+    answers: list[float | None] = []
 
-    def race() -> float | None:
-        try:
-            start.wait(60)
-            return run(NAME, 1)
-        finally:
-            connection.close()
+    def overtaken(*arguments: Any, **named: Any) -> bool:
+        monkeypatch.setattr(delivery, "attempt", attempts.attempt)
+        answers.append(run(NAME))
+        return attempts.attempt(*arguments, **named)
 
-    with ThreadPoolExecutor(4) as pool:
-        answers = [future.result(60) for future in [pool.submit(race) for _ in range(4)]]
-    assert sorted(answers, key=str) == [EVERY, None, None, None]
-    assert summary.seen == [1]
+    monkeypatch.setattr(delivery, "attempt", overtaken)
+    answers.append(run(NAME))
+    assert answers == [EVERY, None]
+    assert summary.seen == [0]
 
 
 def test_a_failure_leaves_nothing_and_is_tried_again(summary: Summary) -> None:
