@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from typing import Any, Final
 
 from rest_framework import serializers
@@ -14,6 +13,7 @@ from events.api import SystemEvent, declare
 
 _TIMESTAMP: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z", re.ASCII)
 _LINE: Final = frozenset({"seq", "server", "stream", "text", "timestamp"})
+_PARTIAL: Final = frozenset({"partial"})
 
 
 class AutomationEvent(SystemEvent):
@@ -100,16 +100,18 @@ class LinesField(serializers.ListField):
 
 
 def is_line(line: Any) -> bool:
-    """Whether this is what `lines.shown` makes."""
-    if not isinstance(line, Mapping) or line.keys() - {"partial"} != _LINE:
+    """Whether this is what `lines.shown` makes. Plain, as it is asked of each."""
+    if type(line) is not dict or line.keys() - _PARTIAL != _LINE:
         return False
-    texts = all(type(line[name]) is str for name in ("server", "stream", "text", "timestamp"))
+    seq, moment = line["seq"], line["timestamp"]
     return (
-        texts
-        and type(line["seq"]) is int
-        and line["seq"] > 0
+        type(seq) is int
+        and seq > 0
+        and type(line["server"]) is str
+        and type(line["text"]) is str
         and line["stream"] in STREAMS
-        and _TIMESTAMP.fullmatch(line["timestamp"]) is not None
+        and type(moment) is str
+        and _TIMESTAMP.fullmatch(moment) is not None
         and type(line.get("partial", True)) is bool
     )
 

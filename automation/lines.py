@@ -6,6 +6,7 @@ of each line, then the raw bytes of them all. So what a program printed is kept 
 
 from __future__ import annotations
 
+import functools
 import json
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -67,6 +68,7 @@ def shown(seq: int, server: str, line: Line) -> dict[str, Any]:
     return told if ends else told | {"partial": True}
 
 
+@functools.lru_cache(maxsize=256)  # many lines come in one piece
 def timestamp(at: int) -> str:
     """RFC 3339 in UTC, with microseconds."""
     moment = _EPOCH + timedelta(microseconds=at)

@@ -140,6 +140,14 @@ def _queue(run: Run, user: Any, servers: list[Server]) -> None:
     run.counts = telling.count(run)
     run.save(update_fields=["counts"])
     telling.tell_status(run)
+    transaction.on_commit(ring, robust=True)
+
+
+def ring() -> None:
+    """Tells workers that runs wait. Raises what the broker's client does: then the beat comes."""
+    from automation.tasks import start_queued
+
+    start_queued.apply_async(retry=False)
 
 
 def cancel(run: Run, user: Any) -> Run:

@@ -6,6 +6,8 @@ import logging
 from typing import Final
 
 ROUTINE: Final = (
+    "automation.tasks.reap_runs",
+    "automation.tasks.start_queued",
     "incidents.tasks.deliver_due",
     "incidents.tasks.resolve_recovered",
     "opsportal.tasks.run_due_subscriptions",

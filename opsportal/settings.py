@@ -55,6 +55,10 @@ EVENTS_RETENTION_DAYS = environment.integer("EVENTS_RETENTION_DAYS", 30, 1, "day
 EVENTS_SUBSCRIPTION_ATTEMPTS = environment.integer("EVENTS_SUBSCRIPTION_ATTEMPTS", 8, 1, "attempts")
 SERVERS_TEST_TIMEOUT = environment.number("SERVERS_TEST_TIMEOUT", 10, 0.1, "seconds", maximum=50)
 SERVERS_CHECK_INTERVAL = environment.integer("SERVERS_CHECK_INTERVAL", 300, 0, "seconds")
+AUTOMATION_MAX_RUNS = environment.integer("AUTOMATION_MAX_RUNS", 20, 1, "runs")
+AUTOMATION_LOG_LIMIT = environment.integer("AUTOMATION_LOG_LIMIT", 10_485_760, 65_536, "bytes")
+AUTOMATION_DRAIN_SECONDS = environment.number("AUTOMATION_DRAIN_SECONDS", 10, 0, "seconds")
+AUTOMATION_RETENTION_DAYS = environment.integer("AUTOMATION_RETENTION_DAYS", 90, 1, "days")
 PORTAL_URL = environment.base_url("PORTAL_URL")
 NOTIFICATIONS_ALLOWED_NETWORKS = environment.networks("NOTIFICATIONS_ALLOWED_NETWORKS")
 # Each takes a socket, and all of them share one process's files.
@@ -179,6 +183,20 @@ CELERY_BEAT_SCHEDULE = {
         "task": "incidents.tasks.resolve_recovered",
         "schedule": 5.0,
         "options": {"expires": 5.0},
+    },
+    "start-queued-runs": {
+        "task": "automation.tasks.start_queued",
+        "schedule": 5.0,
+        "options": {"expires": 5.0},
+    },
+    "reap-runs": {
+        "task": "automation.tasks.reap_runs",
+        "schedule": 10.0,
+        "options": {"expires": 10.0},
+    },
+    "prune-logs": {
+        "task": "automation.tasks.prune_logs",
+        "schedule": crontab(hour="4", minute="0"),
     },
     "prune-samples": {
         "task": "servers.tasks.prune_samples",

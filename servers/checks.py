@@ -148,12 +148,26 @@ def target(server: Server) -> ssh.Target:
     # In one statement: no secret goes to an address, or as a kind, that it was not given for.
     rows = Server.objects.select_related("environment", "shared_credential")
     row = rows.get(pk=server.pk, test_id=server.test_id)
+    return _way_in(row, accepts_new_host_key(row))
+
+
+def login(server_id: int) -> ssh.Target:
+    """How to log in to a server now, for whoever has something to run on it.
+
+    Only a test accepts a host key. Raises Server.DoesNotExist, and CheckError where what to log in
+    with cannot be read.
+    """
+    rows = Server.objects.select_related("shared_credential")
+    return _way_in(rows.get(pk=server_id), accept_new_host_key=False)
+
+
+def _way_in(row: Server, accept_new_host_key: bool) -> ssh.Target:
     return ssh.Target(
         host=row.host,
         port=row.port,
         username=row.username,
         host_key=row.host_key,
-        accept_new_host_key=accepts_new_host_key(row),
+        accept_new_host_key=accept_new_host_key,
         **_secrets_of(row)._asdict(),
     )
 

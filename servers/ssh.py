@@ -1,14 +1,16 @@
 """Is a server reachable, is it the one we know, and does it let us in?
 
-A check resolves the name, connects, compares the host key, logs in and runs `true`. It leaves the
-machine's own SSH set-up alone: no configuration, agent, known_hosts or default keys are read.
+A check resolves the name, connects, compares the host key, logs in and runs `true`; whoever has
+more to run logs in in the same way. The machine's own SSH set-up is left alone: no configuration,
+agent, known_hosts or default keys are read.
 """
 
 import asyncio
 import time
-from contextlib import closing
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, closing
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import asyncssh
 from asyncssh.public_key import get_default_public_key_algs
@@ -17,7 +19,10 @@ from servers import private_keys, ssh_messages, tcp
 from servers.ssh_attempt import Attempt, Step, Target
 from servers.ssh_messages import CheckError
 
-__all__ = ["CheckError", "Keys", "Outcome", "Target", "check", "fingerprint"]
+__all__ = ["CheckError", "Keys", "Outcome", "Target", "check", "fingerprint", "login"]
+
+KEEPALIVE: Final = 15.0  # seconds between two looks whether the other side is there
+PATIENCE: Final = 5.0  # seconds that it has to take leave
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +78,37 @@ async def check(target: Target, *, timeout: float, keys: Keys | None = None) -> 
     return Outcome(True, message, latency, attempt.presented)
 
 
+@asynccontextmanager
+async def login(
+    target: Target, *, timeout: float, keys: Keys | None = None
+) -> AsyncIterator[asyncssh.SSHClientConnection]:
+    """A connection that is logged in; one whose other side goes away unnoticed is lost in a minute.
+
+    Raises CheckError, in an operator's words, where there is none within `timeout` seconds.
+    """
+    attempt = Attempt(target)
+    async with AsyncExitStack() as stack:
+        try:
+            async with asyncio.timeout(timeout):
+                connection = await stack.enter_async_context(
+                    _connection(attempt, timeout, keys or Keys())
+                )
+        except Exception as error:
+            raise CheckError(ssh_messages.explain(attempt, error, timeout)) from error
+        connection.set_keepalive(KEEPALIVE)
+        try:
+            yield connection
+        finally:
+            await _leave(connection)
+
+
+async def _leave(connection: asyncssh.SSHClientConnection) -> None:
+    """Another side that takes nothing any more would keep it open for minutes."""
+    connection.close()
+    await asyncio.wait({asyncio.ensure_future(connection.wait_closed())}, timeout=PATIENCE)
+    connection.abort()
+
+
 def fingerprint(host_key: str) -> str:
     """The "SHA256:…" of a key in OpenSSH form. Raises ValueError if it is none."""
     return asyncssh.import_public_key(host_key).get_fingerprint()
@@ -80,22 +116,31 @@ def fingerprint(host_key: str) -> str:
 
 async def _run(attempt: Attempt, timeout: float, keys: Keys) -> float:
     """Takes every step; returns the latency in milliseconds, raises what stopped it."""
+    async with _connection(attempt, timeout, keys) as connection:
+        await _run_true(attempt.target, connection)
+    return (time.perf_counter() - attempt.started) * 1000
+
+
+@asynccontextmanager
+async def _connection(
+    attempt: Attempt, timeout: float, keys: Keys
+) -> AsyncIterator[asyncssh.SSHClientConnection]:
+    """Raises what stopped it; `attempt` knows how far it got, and when it began to connect."""
     target = attempt.target
     attempt.accepted = _accepted_key(target)
     key = await keys.of(target)
     attempt.step = Step.RESOLVE
     addresses = await tcp.resolve(target.host, target.port)
     attempt.step = Step.CONNECT
-    started = time.perf_counter()
+    attempt.started = time.perf_counter()
     with closing(await tcp.connect(addresses, timeout)) as line:
         attempt.step = Step.BANNER
         options = _options(attempt, key)
         try:
             async with asyncssh.connect(target.host, sock=line, **options) as connection:
-                await _run_true(target, connection)
+                yield connection
         finally:
             attempt.heard = line.heard
-    return (time.perf_counter() - started) * 1000
 
 
 def _accepted_key(target: Target) -> asyncssh.SSHKey | None:

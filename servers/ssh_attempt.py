@@ -45,7 +45,8 @@ class Attempt(asyncssh.SSHClient):
     """asyncssh's callbacks, which tell the steps apart and judge the host key.
 
     `accepted` is the key of the target, once read; `presented` the server's, in OpenSSH form
-    without a comment; `heard` the first bytes the server said.
+    without a comment; `heard` the first bytes the server said; `started` is of time.perf_counter(),
+    when it began to connect.
     """
 
     def __init__(self, target: Target) -> None:
@@ -55,6 +56,7 @@ class Attempt(asyncssh.SSHClient):
         self.presented = ""
         self.key_refused = False
         self.heard = b""
+        self.started = 0.0
         self._connection: asyncssh.SSHClientConnection | None = None
 
     def connection_made(self, conn: asyncssh.SSHClientConnection) -> None:

@@ -52,7 +52,8 @@ class Run(models.Model):
     which `secrets` holds as JSON, encrypted. Whoever executes the run writes under the `claim`
     that it took it with, and under no other; `heartbeat_at` says that it is still at it. `counts`
     are the numbers of targets, in total and by status. `log_lines` is the last line's number,
-    `log_bytes` what is kept of the output and `log_dropped` what was not.
+    `log_bytes` what is kept of the output and `log_dropped` what was not; `writes` counts the
+    worker's batches, so that none that it is not sure of is written twice.
     """
 
     Status = Status
@@ -90,6 +91,7 @@ class Run(models.Model):
     log_lines = models.PositiveBigIntegerField(default=0)
     log_bytes = models.PositiveBigIntegerField(default=0)
     log_dropped = models.PositiveBigIntegerField(default=0)
+    writes = models.PositiveBigIntegerField(default=0)
     log_pruned_at = models.DateTimeField(null=True)
     created_at = models.DateTimeField(auto_now_add=True, db_index=True)
     started_at = models.DateTimeField(null=True)

@@ -22,6 +22,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from automation import reaper
 from events.consumers import ABORT
 from events.hub import get_hub
 
@@ -187,6 +188,7 @@ def raise_open_files_limit() -> None:
 
 def serve(listener: socket.socket, *, supervised: bool) -> None:
     raise_open_files_limit()
+    reaper.watch()
     config = uvicorn.Config(
         "opsportal.asgi:application",
         http=AbortableProtocol,

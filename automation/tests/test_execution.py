@@ -1,0 +1,435 @@
+"""Runs on a real sshd: what the script gets, what it prints, and how it ends."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from automation import claims, log, program, records, remote, runs
+from automation.models import Run
+from automation.runner import Runner
+from automation.tests.carrying import (
+    PATIENCE,
+    dump,
+    finished,
+    printed,
+    remarks,
+    running,
+    running_worker,
+    server_of,
+    statuses,
+    stored,
+)
+from automation.tests.making import create_automation, create_run
+from events.models import Event
+from servers.tests.cast import create_server
+from servers.tests.sshd import Sshd
+from tests.services import wait_until
+
+# What it asserts is of SSH: the database's part is in the tests of records and claims.
+pytestmark = [pytest.mark.stack("embedded"), pytest.mark.django_db(transaction=True)]
+
+Start = Callable[..., Run]
+
+
+@pytest.fixture(scope="module")
+def sshd() -> Iterator[Sshd]:
+    with Sshd() as server:
+        yield server
+
+
+@pytest.fixture
+def worker() -> Iterator[Runner]:
+    with running_worker() as runner:
+        yield runner
+
+
+@pytest.fixture
+def start(sshd: Sshd, worker: Runner) -> Start:
+    """Starts a run of a script, by default on one server; values are the automation's."""
+
+    def begin(script: str, servers: int = 1, given: dict[str, Any] | None = None, **v: Any) -> Run:
+        names = [f"web-{number:02}" for number in range(1, servers + 1)]
+        automation = create_automation(
+            script=script, servers=tuple(server_of(sshd, name) for name in names), **v
+        )
+        run = runs.start(automation, None, given)
+        worker.wake()
+        return run
+
+    return begin
+
+
+def lives(pid: str) -> bool:
+    """A killed orphan may stay a zombie where no init collects it."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+PRINT_ODDLY = """
+import os
+odd = bytes(range(256)) * 3 + b"\\x1b[31mred\\x1b[0m\\r\\n" + b"\\xc3\\n\\xe6\\x97" + b"x" * 70000
+os.write(1, odd + b"\\n\\n" + "日本".encode())
+os.write(2, odd[::-1])
+"""
+
+
+def test_the_log_is_letter_for_letter_what_was_printed(start: Start) -> None:
+    run = finished(start(PRINT_ODDLY, interpreter="python3"))
+    odd = bytes(range(256)) * 3 + b"\x1b[31mred\x1b[0m\r\n" + b"\xc3\n\xe6\x97" + b"x" * 70000
+    assert printed(run) == odd + b"\n\n" + "日本".encode()
+    assert printed(run, "stderr") == odd[::-1]
+    assert run.status == "completed"
+    assert run.log_bytes == 2 * len(odd) + 8
+    lines = log.page(run, limit=100_000)
+    assert [line["seq"] for line in lines] == list(range(1, run.log_lines + 1))
+    told = [
+        line
+        for event in Event.objects.filter(type="log.added").order_by("pk")
+        for line in event.data["lines"]
+    ]
+    assert told == lines
+
+
+ODD = [
+    "'; touch /tmp/opsportal-injected; '",
+    "$(touch /tmp/opsportal-injected)",
+    "`touch /tmp/opsportal-injected`",
+    "a\nb\n\n",
+    "-rf",
+    "--",
+    "",
+    '"quoted" \\ \\n $HOME * ~ !! & | ; < > # \t\r \x01\x7f\x1b é日',
+]
+
+
+def test_parameters_arrive_as_they_are_and_nothing_of_them_is_run(start: Start) -> None:
+    names = [f"p{number}" for number in range(len(ODD))]
+    script = (
+        "import os\n"
+        f"for name in {names!r}: print(repr(os.environ['PARAM_' + name.upper()]))\n"
+        "print(os.environ['RUN_ID'], os.environ['SERVER_NAME'])\n"
+    )
+    run = finished(
+        start(
+            script,
+            interpreter="python3",
+            parameters=[{"name": name, "type": "string"} for name in names],
+            given=dict(zip(names, ODD, strict=True)),
+        )
+    )
+    wanted = "".join(f"{value!r}\n" for value in ODD) + f"{run.pk} web-01\n"
+    assert printed(run).decode() == wanted
+    assert not Path("/tmp/opsportal-injected").exists()
+
+
+SECRETS = """
+echo "the token is $PARAM_TOKEN"
+printf %s "$PARAM_TOKEN" | head -c 6; sleep 0.1; printf %s "$PARAM_TOKEN" | tail -c +7
+echo; echo "$PARAM_KEY" >&2; printf %s "$PARAM_KEY" | tail -n 1
+echo ready; sleep 60
+"""
+
+
+def test_a_secret_is_in_no_log_event_process_list_or_row(
+    start: Start, worker: Runner, capfd: pytest.CaptureFixture[str]
+) -> None:
+    given = {"token": "blue marlin's $(id)", "key": "-----BEGIN-----\nMIIEvQIBADAN\n"}
+    parameters = [{"name": name, "type": "secret"} for name in given]
+    run = start(SECRETS, parameters=parameters, given=given)
+    running(run, "ready")
+    commands = [read(path) for path in Path("/proc").glob("[0-9]*/cmdline")]
+    runs.cancel(run, None)
+    run = finished(run)
+    assert b"the token is ********\n" in printed(run)
+    texts = [*map(repr, commands), dump(), *capfd.readouterr(), repr(printed(run, "stderr"))]
+    assert not any(re.search("marlin|MIIEvQ", text) for text in texts)
+
+
+def read(path: Path) -> bytes:
+    """Of a process that may be over."""
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
+
+
+@pytest.mark.parametrize(
+    ("script", "status", "code", "killed_by"),
+    [
+        ("exit 0", "succeeded", 0, ""),
+        ("exit 7", "failed", 7, ""),
+        ("kill -KILL $$", "failed", 137, "KILL"),
+        ("exec nonsense-that-is-no-command", "failed", 127, ""),
+    ],
+)
+def test_how_a_script_ended_comes_through(
+    start: Start, script: str, status: str, code: int, killed_by: str
+) -> None:
+    run = finished(start(script))
+    [target] = run.targets.all()
+    assert (target.status, target.exit_code, target.exit_signal) == (status, code, killed_by)
+    assert 0 <= target.duration < PATIENCE
+    assert run.status == ("completed" if code == 0 else "failed")
+    assert run.error == ("" if code == 0 else "Failed on web-01 of 1.")
+    assert run.duration is not None
+    assert not list(Path("/tmp").glob("opsportal.??????????"))
+
+
+def test_a_script_gets_no_input_and_its_signals_are_its_own(start: Start) -> None:
+    script = "import signal, sys\nprint(sys.stdin.read(), signal.getsignal(signal.SIGINT))\n"
+    run = finished(start(script, interpreter="python3"))
+    assert printed(run) == b" <built-in function default_int_handler>\n"
+
+
+def test_a_question_without_an_end_of_line_is_shown_while_it_waits(start: Start) -> None:
+    run = start("printf 'Continue? '; sleep 60")
+    running(run, "Continue? ")
+    runs.cancel(run, None)
+    assert printed(finished(run)) == b"Continue? "
+
+
+TREE = """
+setsid sleep 301 & echo "stray $!"
+sleep 302 & echo "child $!"
+echo "self $$"
+trap 'echo bye; exit 1' TERM
+sleep 303 & echo "waits $!"
+wait
+"""
+
+
+def test_a_cancel_ends_the_group_and_says_what_it_could_not_end(start: Start) -> None:
+    run = start(TREE)
+    running(run, "waits")
+    pids = dict(re.findall(r"(\w+) (\d+)", printed(run).decode()))
+    runs.cancel(run, None)
+    run = finished(run)
+    try:
+        assert (run.status, statuses(run)) == ("cancelled", {"web-01": "cancelled"})
+        assert b"bye\n" in printed(run)
+        assert not any(lives(pids[name]) for name in ("child", "self", "waits"))
+        assert lives(pids["stray"])
+        said = f"Process group {pids['self']} on web-01 was ended."
+        strays = f"Began groups of their own, and still run: {pids['stray']}."
+        assert f"{said} {strays}" in remarks(run)
+        assert run.targets.get().error == f"{said} {strays}"
+    finally:
+        wait_until(lambda: not lives(pids["stray"]) or kill(pids["stray"]), PATIENCE, "its end")
+
+
+def kill(pid: str) -> bool:
+    os.kill(int(pid), signal.SIGKILL)
+    return True
+
+
+def test_what_ignores_sigterm_is_killed(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(program, "GRACE", 1)
+    run = start("trap '' TERM; sleep 304 & echo ready; wait; sleep 305", timeout=1)
+    run = finished(run)
+    assert statuses(run) == {"web-01": "timed_out"}
+    [target] = run.targets.all()
+    assert target.error.startswith("Timed out after 1 s. Process group ")
+    assert target.error.endswith(" on web-01 was ended by SIGKILL.")
+    assert run.status == "failed"
+    assert printed(run) == b"ready\n"
+
+
+def test_a_stop_that_cannot_be_made_is_told(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def refuse(*_: Any) -> Any:
+        raise remote.RemoteError("administratively prohibited")
+
+    monkeypatch.setattr(remote, "end", refuse)
+    run = start("echo $$; sleep 2")
+    running(run, "begins")
+    runs.cancel(run, None)
+    [target] = finished(run).targets.all()
+    assert target.status == "cancelled"
+    assert re.fullmatch(
+        r"Process group \d+ on web-01 may still run: administratively prohibited\.", target.error
+    )
+
+
+def test_a_second_login_stops_what_the_first_connection_cannot(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where a server takes one session a connection."""
+    end, asked = remote.end, []
+
+    async def refuse_once(*arguments: Any) -> Any:
+        asked.append(1)
+        if len(asked) == 1:
+            raise remote.RemoteError("administratively prohibited")
+        return await end(*arguments)
+
+    monkeypatch.setattr(remote, "end", refuse_once)
+    run = start("echo pid $$; exec sleep 306")
+    running(run, "pid")
+    pid = printed(run).decode().split()[1]
+    runs.cancel(run, None)
+    assert finished(run).targets.get().error.endswith("was ended.")
+    assert not lives(pid)
+
+
+def test_what_a_script_leaves_behind_holds_nothing_up(start: Start) -> None:
+    run = finished(start("sleep 30 & echo $!"))
+    kill(printed(run).decode().strip())
+    assert run.status == "completed"
+    assert any("still holds its output open" in said for said in remarks(run))
+
+
+def test_a_lost_connection_fails_the_target_and_says_what_may_run(start: Start) -> None:
+    run = start("echo pid $$; ps -o ppid= -p $PPID; exec sleep 307")
+    running(run, "pid")
+    wait_until(lambda: printed(run).count(b"\n") == 2, PATIENCE, "two lines")
+    pid, session = printed(run).decode().split()[1:]
+    kill(session)  # sshd's process for this connection
+    [target] = finished(run).targets.all()
+    kill(pid)
+    assert target.status == "failed"
+    assert target.error == (
+        f"The connection was lost. Process group {pid} on web-01 may still run."
+    )
+
+
+def test_what_cannot_be_reached_is_unreachable_and_the_others_are_not_held_up(
+    start: Start, sshd: Sshd, worker: Runner
+) -> None:
+    port = sshd.port
+    servers = (
+        server_of(sshd, "good"),
+        server_of(sshd, "password", credential="wrong"),
+        server_of(sshd, "unknown", host_key=""),
+        create_server("closed", host="127.0.0.1", port=1),
+    )
+    run = create_run(*servers)
+    worker.wake()
+    run = finished(run)
+    assert statuses(run) == {
+        "good": "succeeded",
+        "password": "unreachable",
+        "unknown": "unreachable",
+        "closed": "unreachable",
+    }
+    errors = dict(run.targets.values_list("name", "error"))
+    assert errors["password"].startswith(f"127.0.0.1 port {port} refused the login of")
+    assert "No host key of" in errors["unknown"]
+    assert errors["closed"] == "Connection refused by 127.0.0.1 port 1: nothing listens there."
+    assert run.error == "Failed on closed, password, unknown of 4."
+    assert run.counts["unreachable"] == 3
+    assert errors["closed"] in remarks(run)
+
+
+def test_an_account_with_a_command_of_its_own_gets_no_secret(sshd: Sshd, worker: Runner) -> None:
+    """`cat` repeats whatever it is told."""
+    key = sshd.client_key(command="cat")
+    server = server_of(sshd, credential=key)
+    secret = [{"name": "token", "type": "secret"}]
+    run = runs.start(
+        create_automation(servers=(server,), parameters=secret), None, {"token": "swordfish"}
+    )
+    wait = remote.START
+    try:
+        remote.START = 1.0  # type: ignore[misc]
+        worker.wake()
+        run = finished(run)
+    finally:
+        remote.START = wait  # type: ignore[misc]
+    assert run.targets.get().error == (
+        "No shell answered within 1 s: is the account limited to a command of its own?"
+    )
+    assert printed(run, None) == b""
+
+
+def test_what_a_login_shell_says_is_not_the_scripts(sshd: Sshd, worker: Runner) -> None:
+    noisy = sshd.directory / "noisy"
+    noisy.write_text(
+        "echo 'Welcome!'; echo oh >&2; printf 'no end'; eval \"$SSH_ORIGINAL_COMMAND\""
+    )
+    key = sshd.client_key(command=f"sh {noisy}")
+    run = create_run(server_of(sshd, credential=key), script="echo it; echo err >&2")
+    worker.wake()
+    assert printed(finished(run)) == b"it\n"
+    assert printed(run, "stderr") == b"err\n"
+
+
+COUNT = "mkdir {0}/$SERVER_NAME; ls {0} | wc -l; sleep 0.3; rmdir {0}/$SERVER_NAME"
+
+
+def test_no_more_targets_run_at_once_than_were_asked_for(start: Start, tmp_path: Path) -> None:
+    tmp_path.chmod(0o777)
+    for parent in tmp_path.parents[:3]:
+        parent.chmod(parent.stat().st_mode | 0o711)
+    run = finished(start(COUNT.format(tmp_path), servers=7, concurrency=3))
+    assert run.status == "completed", remarks(run)
+    counts = list(map(int, printed(run).split()))
+    assert len(counts) == 7
+    assert max(counts) in (2, 3)
+
+
+def test_after_so_many_failures_no_more_targets_are_begun(start: Start) -> None:
+    run = finished(start("echo x; exit 1", servers=6, concurrency=1, max_failures=2))
+    assert run.counts["failed"] == 2
+    assert run.counts["skipped"] == 4
+    assert printed(run) == b"x\n" * 2
+    assert run.status == "failed"
+
+
+def test_a_cancel_leaves_what_was_not_begun_cancelled(start: Start) -> None:
+    run = start("echo ready; sleep 60", servers=3, concurrency=1)
+    running(run, "ready")
+    runs.cancel(run, None)
+    run = finished(run)
+    assert set(statuses(run).values()) == {"cancelled"}
+    assert printed(run) == b"ready\n"
+
+
+def test_a_worker_that_lost_its_run_stops_it_and_writes_nothing_more(start: Start) -> None:
+    run = start("echo pid $$; while :; do echo more; sleep 0.2; done")
+    running(run, "more")
+    pid = printed(run).decode().split()[1]
+    with claims.held(run.pk, stored(run).claim) as row:
+        records.conclude(row, "skipped", "Somebody else ended it.")
+    before = stored(run)
+    wait_until(lambda: not lives(pid), PATIENCE, "the end of the script")
+    after = stored(run)
+    assert (after.status, after.error) == ("failed", "Somebody else ended it.")
+    assert after.log_lines == before.log_lines
+
+
+def test_the_log_is_kept_up_to_its_limit_and_says_so(start: Start, settings: Any) -> None:
+    settings.AUTOMATION_LOG_LIMIT = 65_536
+    run = finished(start(SEQUENCE.format(9000) + "; echo done >&2"))
+    whole = b"".join(sequence(9000))
+    assert printed(run, None) == whole[:65_536]
+    assert run.log_bytes == 65_536
+    assert run.log_dropped == len(whole) + len(b"done\n") - 65_536
+    [said] = [said for said in remarks(run) if "truncated" in said]
+    assert "it has 64 KiB" in said
+    assert remarks(run)[-1] == "Exit code 0."
+    assert run.status == "completed"
+
+
+def test_a_log_of_200_000_lines_is_whole_in_rows_and_events(start: Start) -> None:
+    run = finished(start(SEQUENCE.format(200_000)))
+    assert printed(run) == b"".join(sequence(200_000))
+    remarked = len(remarks(run))
+    assert run.log_lines - remarked - 200_000 in range(10)  # a part of a line here and there
+    events = Event.objects.filter(type="log.added").order_by("pk")
+    told = [line["seq"] for event in events.iterator(10) for line in event.data["lines"]]
+    assert told == list(range(1, run.log_lines + 1))
+
+
+SEQUENCE = "seq -f '%.0f: what a program says all day' 1 {}"
+
+
+def sequence(count: int) -> Iterator[bytes]:
+    return (f"{n}: what a program says all day\n".encode() for n in range(1, count + 1))
