@@ -7,11 +7,14 @@ const WORDS = {
   connecting: "Connecting",
   live: "Live",
   reconnecting: "Reconnecting",
+  polling: "Polling",
   closed: "Not connected",
 };
+const LOST = "The connection was lost. Changes appear when it is back.";
 const NEWS = {
   live: "Live again: changes appear by themselves.",
-  reconnecting: "The connection was lost. Changes appear when it is back.",
+  reconnecting: LOST,
+  polling: "The live connection does not get through. Changes appear every few seconds.",
 };
 const SETTLED = 4_000; // ms for which a status must last before a screen reader hears of it
 
@@ -29,11 +32,13 @@ export function openStream(types, subject = "") {
     url: badge.dataset.stream,
     types: [...types, RING],
     lastEventId: cursor,
+    identity: badge.dataset.identity,
     onUnauthorized: () => goToLogin(badge.dataset.login),
   });
-  show(badge, stream.status);
-  stream.onStatus((status) => show(badge, status));
-  stream.onStatus(announcer());
+  const announce = announcer();
+  show(badge, stream);
+  stream.onStatus(() => show(badge, stream));
+  stream.onStatus(() => announce(newsOf(stream)));
   stream.on(RING, ring);
   return { stream: subject ? about(subject, stream) : stream, cursor };
 }
@@ -53,22 +58,29 @@ export function goToLogin(login) {
   location.assign(`${login}?${new URLSearchParams({ next })}`);
 }
 
-function show(badge, status) {
+/** Of polls that nobody answers the word stays, and the shape tells. */
+function show(badge, { status, isStale }) {
   badge.dataset.status = status;
+  badge.toggleAttribute("data-stale", isStale);
+  badge.title = status === "polling" ? newsOf({ status, isStale }) : "";
   badge.textContent = WORDS[status];
+}
+
+function newsOf({ status, isStale }) {
+  return status === "polling" && isStale ? LOST : NEWS[status];
 }
 
 /** Tells of losses that last and of their end, and of nothing that mends itself at once. */
 function announcer() {
   const region = document.getElementById("connection-news");
   let timer = 0;
-  let told = "live";
-  return (status) => {
+  let told = NEWS.live;
+  return (news) => {
     clearTimeout(timer);
-    if (status === told || !(status in NEWS)) return;
+    if (news === told || !news) return;
     timer = setTimeout(() => {
-      told = status;
-      region.textContent = NEWS[status];
+      told = news;
+      region.textContent = news;
     }, SETTLED);
   };
 }
