@@ -2,6 +2,8 @@
 
 import { OPEN, RESET, admits, matches, wants } from "./filter.js";
 
+const LAG = 15_000; // ms for which a page may know of a later position than its stream
+
 /**
  * Its position is that up to which it has every event that it wants. However events come, from its
  * own stream, another tab's or a poll, again or too late, each is told once, in order, or not yet.
@@ -12,6 +14,7 @@ export class Reader {
     /** @type {import("./filter.js").Filter} */
     this.wish = { types, subject };
     this.position = lastEventId;
+    this.aheadSince = 0;
     // The browser hears of no event whose name it was not told.
     this.names = new Set(types.filter((type) => !type.endsWith("*")));
     /** @type {import("./stream.js").Status} */
@@ -46,12 +49,25 @@ export class Reader {
     this.position ??= from;
     if (this.position === null) return true;
     if (from > this.position) return false;
+    this.compare(to);
     for (const event of events) {
       if (this.status === "closed") return true;
       if (event.id > this.position) this.take(event);
     }
     this.position = Math.max(this.position, to);
     return true;
+  }
+
+  /**
+   * A position that the stream does not come to is one of another log, of before a restored backup.
+   * Another tab's stream, which was opened at its own position, was not told so.
+   */
+  compare(to) {
+    if (to >= this.position) this.aheadSince = 0;
+    else this.aheadSince ||= Date.now();
+    if (!this.aheadSince || Date.now() - this.aheadSince < LAG) return;
+    this.aheadSince = 0;
+    this.reset(this.position, { reason: "unknown_cursor", cursor: to });
   }
 
   /** @param {import("./stream.js").StreamEvent} event */
@@ -63,12 +79,11 @@ export class Reader {
   /**
    * What follows a position cannot be told any more.
    *
-   * @param {number} position who is beyond it has missed nothing
-   * @param {{reason: string, cursor: number}} data the cursor may be lower: the log can have gone
-   *   back to an older one
+   * @param {number} position who is beyond it has missed nothing, unless the log is another one
+   * @param {{reason: string, cursor: number}} data the cursor is then lower
    */
   reset(position, data) {
-    if (this.position !== null && this.position > position) return;
+    if (data.reason === "retention" && this.position > position) return;
     this.position = data.cursor;
     this.emit({ id: data.cursor, type: RESET, data });
   }

@@ -247,7 +247,7 @@ export class Source {
   /** Who had got farther, before the stream went back for somebody else, has missed nothing. */
   reset(data) {
     const { position } = this;
-    const goesOn = this.reached > position;
+    const goesOn = data.reason === "retention" && this.reached > position;
     this.position = goesOn ? this.reached : data.cursor;
     this.reached = this.position;
     this.callbacks.onReset(position, data);

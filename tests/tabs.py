@@ -1,0 +1,83 @@
+"""Tabs of one browser that follow the stream through `events/static/events/stream.js`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from playwright.sync_api import BrowserContext, CDPSession, Page, Request, Response
+
+from tests.portal import Web
+from tests.services import wait_until
+
+PATIENCE = 30  # seconds
+STREAM = re.compile(r"/api/v1/events/stream\b")
+POLL = re.compile(r"/api/v1/events/\?")
+
+# What a page of another app would do. The marker tells a reload, which takes the record away.
+FOLLOW = """
+async ({ url, ...options }) => {
+  const { useSSE } = await import("/static/events/stream.js");
+  const record = (window.record = { ids: [], positions: [], statuses: [], resets: 0, refused: 0 });
+  const onUnauthorized = (status) => (record.refused = status);
+  const stream = (window.stream = useSSE({ url, onUnauthorized, ...options }));
+  record.statuses.push(stream.status);
+  stream.onStatus((status) => status === record.statuses.at(-1) || record.statuses.push(status));
+  stream.on("*", ({ id }) => record.ids.push(id));
+  stream.on("stream.reset", () => (record.resets += 1));
+}
+"""
+
+
+@dataclass
+class Tab:
+    """A page that records what it is told, each event by its id."""
+
+    page: Page
+    streams: list[Request] = field(default_factory=list)
+    polls: list[Response] = field(default_factory=list)
+
+    @classmethod
+    def open(cls, context: BrowserContext, web: Web, clock: bool = False, **options: Any) -> Tab:
+        """`options` are those of `useSSE`; with `clock` the test can make its time pass."""
+        tab = cls(context.new_page())
+        if clock:
+            tab.page.clock.install()
+        tab.page.on("request", lambda sent: STREAM.search(sent.url) and tab.streams.append(sent))
+        tab.page.on("response", lambda answer: POLL.search(answer.url) and tab.polls.append(answer))
+        tab.page.goto(web.url("/healthz"))
+        tab.page.evaluate(FOLLOW, {"url": "/api/v1/events/stream", "identity": "alice"} | options)
+        return tab
+
+    def record(self, name: str) -> Any:
+        return self.page.evaluate("(name) => window.record[name]", name)
+
+    @property
+    def ids(self) -> list[int]:
+        return list(self.record("ids"))
+
+    @property
+    def statuses(self) -> list[str]:
+        return list(self.record("statuses"))
+
+    @property
+    def status(self) -> str:
+        return str(self.page.evaluate("stream.status"))
+
+    def wait_for(self, status: str) -> None:
+        self.wait_until(lambda: self.status == status, f"{status}, after {self.statuses}")
+
+    def wait_for_ids(self, count: int) -> None:
+        self.wait_until(lambda: len(self.ids) >= count, f"{count} events")
+
+    def wait_until(self, predicate: Callable[[], bool], what: str) -> None:
+        def met() -> bool:
+            self.page.wait_for_timeout(50)  # in which Playwright takes in what happened
+            return predicate()
+
+        wait_until(met, PATIENCE, what)
+
+    def devtools(self) -> CDPSession:
+        return self.page.context.new_cdp_session(self.page)

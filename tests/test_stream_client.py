@@ -1,0 +1,360 @@
+"""The browser's client of the stream: many tabs, one stream, and polls where there is none."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+import pytest
+from playwright.sync_api import BrowserContext, Error, Page, Route, expect
+
+from events import wire
+from tests.portal import Portal, Web
+from tests.readers import bearer
+from tests.services import wait_until
+from tests.tabs import PATIENCE, STREAM, Tab
+
+pytestmark = pytest.mark.stack("embedded")  # what a browser shows comes from no database
+
+HEARTBEAT = 0.5  # seconds
+PACE = 0.02  # seconds between two events of a writer
+PREPARE = """
+import json
+from django.contrib.auth.models import User
+from django.test import Client
+from rest_framework_simplejwt.tokens import AccessToken
+user = User.objects.create_superuser("alice", password="alice")
+client = Client()
+client.force_login(user)
+print("ALICE", json.dumps([str(AccessToken.for_user(user)), client.cookies["sessionid"].value]))
+"""
+
+
+@dataclass
+class Site:
+    """A portal with one user, who may do everything."""
+
+    portal: Portal
+    web: Web
+    token: str
+    session: str
+
+    def log_in(self, context: BrowserContext) -> None:
+        cookie = {"name": "sessionid", "value": self.session, "url": self.web.url()}
+        context.add_cookies([cookie])  # type: ignore[list-item]
+
+    def emit(self, *numbers: int, at: Web | None = None) -> None:
+        """An event for each, about one of two servers."""
+        events = [
+            {
+                "type": "server.created",
+                "data": {"id": number, "name": "web", "host": "127.0.0.1", "status": "unknown"},
+                "subject": f"servers.server/{number % 2}",
+            }
+            for number in numbers
+        ]
+        url = (at or self.web).url("/api/v1/events/")
+        headers = bearer(self.token)
+        httpx.post(url, headers=headers, json=events, trust_env=False).raise_for_status()
+
+    def events(self, after: int) -> list[dict[str, Any]]:
+        """All that were emitted since."""
+        answer = self._get(f"?after={after}&types=server.created").json()
+        events: list[dict[str, Any]] = answer["events"]
+        return [*events, *self.events(answer["cursor"])] if answer["more"] else events
+
+    def ids(self, after: int, subject: str = "") -> list[int]:
+        events = self.events(after)
+        return [event["id"] for event in events if subject in ("", event["subject"])]
+
+    def cursor(self) -> int:
+        return int(self._get("?limit=1").headers["X-Event-Cursor"])
+
+    def _get(self, query: str) -> httpx.Response:
+        url = self.web.url(f"/api/v1/events/{query}")
+        return httpx.get(url, headers=bearer(self.token), trust_env=False).raise_for_status()
+
+    def streams(self) -> int:
+        """How many are open in the web process."""
+        text = httpx.get(self.web.url("/metrics"), trust_env=False).raise_for_status().text
+        line = rf'^opsportal_events_streams{{.*process="[^"]*:{self.web.pid}:.*}} (\S+)$'
+        return round(sum(map(float, re.findall(line, text, re.MULTILINE))))
+
+
+class Writer:
+    """A context manager: emits one event after the other, in a thread, until its end."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._write)
+
+    def _write(self) -> None:
+        number = 0
+        while not self._over.wait(PACE):
+            self._site.emit(number)
+            number += 1
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._over.set()
+        self._thread.join()
+
+
+@pytest.fixture(scope="module")
+def running_site(
+    migrated_database: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Site]:
+    """One for all tests here, as its start takes seconds."""
+    directory = tmp_path_factory.mktemp("stream_client", numbered=False)
+    shutil.copy(migrated_database / "db.sqlite3", directory)
+    with ExitStack() as running:
+        portal = running.enter_context(Portal(directory, EVENTS_HEARTBEAT=HEARTBEAT))
+        printed = portal.manage("shell", "--verbosity=0", "-c", PREPARE)
+        yield Site(portal, portal.serve(), *json.loads(printed.split("ALICE ")[1]))
+
+
+@pytest.fixture
+def site(running_site: Site, context: BrowserContext) -> Site:
+    running_site.log_in(context)
+    return running_site
+
+
+def leader_of(tabs: list[Tab]) -> Tab:
+    """The tab that has the stream: whoever asked for it last."""
+    return max(tabs, key=lambda tab: max([sent.timing["startTime"] for sent in tab.streams] + [0]))
+
+
+def close(tab: Tab) -> None:
+    tab.page.close()
+
+
+def crash(tab: Tab) -> None:
+    with suppress(Error):  # nobody is left to answer
+        tab.devtools().send("Page.crash", timeout=500)
+
+
+def hang(tab: Tab) -> Any:
+    """Its script stands still, and it is told of nothing: as on a phone that put it aside."""
+    devtools = tab.devtools()
+    devtools.send("Debugger.enable")
+    tab.page.evaluate("setTimeout(() => { debugger; })")
+    return devtools
+
+
+def freeze(tab: Tab) -> None:
+    tab.page.evaluate("document.dispatchEvent(new Event('freeze'))")
+
+
+def thaw(tab: Tab) -> None:
+    tab.page.evaluate("document.dispatchEvent(new Event('resume'))")
+
+
+def test_tabs_hold_one_stream_and_miss_nothing_whoever_goes(
+    site: Site, context: BrowserContext
+) -> None:
+    cursor = site.cursor()
+    odd = "servers.server/1"
+    wishes: list[dict[str, Any]] = [
+        {"types": ["server.created"]},
+        {"types": ["server.*"]},
+        {"types": ["server.created", "incident.*"]},
+        {"types": ["server.*"], "subject": odd},
+        {"types": []},
+        {"types": ["incident.*"]},
+    ]
+    with Writer(site):
+        tabs = [Tab.open(context, site.web, lastEventId=cursor, **wish) for wish in wishes]
+        for tab in tabs:
+            tab.wait_for("live")
+        assert site.streams() == 1
+        left = [*tabs]
+        gone = []
+        for end in (close, crash, freeze, hang):
+            left.remove(leader := leader_of(left))
+            asked = sum(len(tab.streams) for tab in left)
+            gone.append((leader, end(leader)))
+            left[0].wait_until(
+                lambda: sum(len(tab.streams) for tab in left) > asked, "another has the stream"
+            )
+            written = site.ids(cursor, odd)[-1]
+            reader = next(tab for tab in (tabs[3], tabs[4]) if tab in left)
+            reader.wait_until(lambda: reader.ids[-1:] >= [written], "it goes on")
+        thaw(gone[2][0])
+        gone[3][1].send("Debugger.disable")
+        wait_until(lambda: site.streams() == 1, PATIENCE, "who hung has given its stream up")
+    for tab, subject in ((tabs[2], ""), (tabs[3], odd), (tabs[4], "")):
+        expected = site.ids(cursor, subject)
+        tab.wait_until(lambda: tab.ids[-1:] == expected[-1:], "the last event")
+        assert tab.ids == expected
+    assert tabs[5].ids == []
+    assert tabs[4].statuses == ["connecting", "live"]
+
+
+def test_a_dead_server_is_polled_and_found_again(site: Site, context: BrowserContext) -> None:
+    other = site.portal.serve()
+    cursor = site.cursor()
+    tabs = [Tab.open(context, site.web, lastEventId=cursor) for _ in range(2)]
+    for tab in tabs:
+        tab.wait_for("live")
+    site.emit(1)
+    site.portal.kill(site.web)
+    for tab in tabs:
+        tab.wait_for("polling")
+        assert tab.page.evaluate("stream.isStale")
+    site.emit(2, 3, at=other)
+    site.web = site.portal.serve(port=site.web.port)
+    site.portal.kill(other)
+    for tab in tabs:
+        tab.wait_for("live")
+    site.emit(4)
+    for tab in tabs:
+        tab.wait_for_ids(4)
+        assert tab.ids == site.ids(cursor)
+        assert tab.statuses == ["connecting", "live", "reconnecting", "polling", "live"]
+    assert site.streams() == 1
+
+
+def test_polls_stand_in_for_a_stream_that_is_refused_or_flaps(
+    site: Site, context: BrowserContext
+) -> None:
+    context.route(STREAM, lambda route: route.abort())
+    cursor = site.cursor()
+    first = Tab.open(context, site.web, clock=True, lastEventId=cursor)
+    second = Tab.open(context, site.web, lastEventId=cursor, types=["server.*"])
+
+    def hurry(predicate: Callable[[], bool], what: str) -> None:
+        def met() -> bool:
+            first.page.clock.fast_forward(500)
+            return predicate()
+
+        first.wait_until(met, what)
+
+    hurry(lambda: second.status == "polling", "three attempts failed")
+    assert len(first.streams) >= 6, "each attempt, and why it failed"
+    hurry(lambda: 304 in [answer.status for answer in first.polls], "a poll without news")
+    site.emit(*range(600))  # more than one answer holds
+    hurry(lambda: len(second.ids) == 600, "polls bring what happens")
+    context.route(STREAM, flap(site), times=1)
+    tried = len(first.streams)
+    hurry(lambda: len(first.streams) > tried + 1, "it is tried again, though it flaps")
+    site.emit(600)
+    hurry(lambda: len(second.ids) == 601, "polls go on")
+    context.unroute(STREAM)
+    hurry(lambda: len(first.streams) > tried + 3, "it is tried again")
+    first.wait_for("live")
+    polls = len(first.polls)
+    site.emit(601)
+    for tab in (first, second):
+        tab.wait_for_ids(602)
+        assert tab.ids == site.ids(cursor)
+    assert len(first.polls) == polls
+    assert second.polls == second.streams == []
+    assert first.statuses == ["connecting", "reconnecting", "polling", "live"]
+
+
+def flap(site: Site) -> Callable[[Route], None]:
+    """A stream that ends at once, and repeats what its reader has."""
+
+    def answer(route: Route) -> None:
+        after = int(re.findall(r"last_event_id=(\d+)", route.request.url)[0])
+        frames = [wire.open_frame(after, 30, ["server.created"])]
+        frames += [wire.event_frame(event) for event in site.events(after - 2)]
+        route.fulfill(content_type="text/event-stream", body=b"".join(frames))
+
+    return answer
+
+
+def test_who_shares_no_identity_shares_no_stream(site: Site, context: BrowserContext) -> None:
+    cursor = site.cursor()
+    options: list[dict[str, Any]] = [{"identity": "bob"}, {"identity": ""}, {"identity": ""}]
+    tabs = [Tab.open(context, site.web, lastEventId=cursor, **option) for option in options]
+    context.add_init_script("delete Navigator.prototype.locks")  # as on an insecure origin
+    tabs += [Tab.open(context, site.web, lastEventId=cursor) for _ in range(2)]
+    for tab in tabs:
+        tab.wait_for("live")
+    assert site.streams() == 5
+    site.emit(1)
+    for tab in tabs:
+        tab.wait_for_ids(1)
+        assert len(tab.streams) == 1
+    idle = Tab.open(context, site.web, enabled=False)
+    assert idle.status == "closed"
+    tabs[0].page.evaluate("stream.close()")
+    site.emit(2)
+    tabs[1].wait_for_ids(2)
+    assert len(tabs[0].ids) == 1
+    assert idle.streams == []
+
+
+def test_only_who_cannot_be_told_the_rest_is_reset(site: Site, context: BrowserContext) -> None:
+    cursor = site.cursor()
+    with Writer(site):
+        tabs = [Tab.open(context, site.web, lastEventId=cursor) for _ in range(2)]
+        for tab in tabs:
+            tab.wait_for_ids(1)
+        context.route(STREAM, forget(site), times=1)
+        old = Tab.open(context, site.web, lastEventId=cursor - 1)
+        strange = Tab.open(context, site.web, clock=True, lastEventId=10**9)
+        for tab in (old, strange):
+            strange.page.clock.fast_forward(20_000)
+            tab.wait_until(lambda tab=tab: tab.record("resets") == 1, "it is reset")
+            tab.wait_for_ids(9)
+    expected = site.ids(cursor)
+    for tab in tabs:
+        tab.wait_for_ids(len(expected))
+        assert tab.ids == expected
+        assert tab.record("resets") == 0
+    for tab in (old, strange):
+        tab.wait_until(lambda tab=tab: tab.ids[-1] == expected[-1], "it goes on")
+        assert tab.ids == [number for number in expected if number >= tab.ids[0]]
+        assert tab.record("resets") == 1
+
+
+def forget(site: Site) -> Callable[[Route], None]:
+    """A stream whose log does not go back to where its reader stopped."""
+
+    def answer(route: Route) -> None:
+        head = site.cursor()
+        frames = [wire.open_frame(head, 30, ["server.created"]), wire.reset_frame("retention", head)]
+        route.fulfill(content_type="text/event-stream", body=b"".join(frames))
+
+    return answer
+
+
+def log_in(page: Page) -> None:
+    page.get_by_label("Username").fill("alice")
+    page.get_by_label("Password").fill("alice")
+    page.get_by_role("button", name="Log in").click()
+    expect(page.locator("#connection")).to_have_text("Live")
+
+
+def test_all_tabs_go_to_the_login_and_come_back(site: Site, context: BrowserContext) -> None:
+    context.clear_cookies()
+    first, second = (context.new_page() for _ in range(2))
+    first.goto(site.web.url("/servers/"))
+    log_in(first)
+    second.goto(site.web.url("/servers/?search=web"))
+    expect(second.locator("#connection")).to_have_text("Live")
+    assert site.streams() == 1
+    first.get_by_role("button", name="Log out").click()
+    expect(second).to_have_url(re.compile(r"/login/\?next=%2Fservers%2F%3Fsearch%3Dweb$"))
+    log_in(second)
+    expect(second).to_have_url(site.web.url("/servers/?search=web"))
