@@ -105,7 +105,7 @@ export class Leader {
 
   advance(from, to, events) {
     this.backlog.add(from, events);
-    this.tell({ kind: "advance", from, to, events });
+    if (this.wishes.size > 1) this.tell({ kind: "advance", from, to, events });
     this.reader.advance(from, to, events);
   }
 

@@ -1,20 +1,15 @@
 /** Where events come from: the stream, tried again and again, and polls while it cannot be had. */
 
+import { Attempts } from "./attempts.js";
 import { Connection } from "./connection.js";
 import { CLOSING, HEARTBEAT, OPEN, RESET } from "./filter.js";
 import { Polling } from "./polling.js";
 import { ask } from "./request.js";
 
 // All times are in milliseconds.
-const SHORTEST_BACKOFF = 1_000;
-const LONGEST_BACKOFF = 30_000;
-const STABLE = 10_000; // a connection that lived this long makes its loss the first again
 const INVITED_BACK = [500, 3_000]; // within which to return to a server that ended on purpose
 const REOPENING = 50; // in which those who want more of the stream are waited for
 const EXCUSED = 2_000; // for which a connection that is opened anew on purpose counts as there
-const SHORTEST_TRIAL = 3_000; // for which a stream must be open before polls are given up for it
-const LONGEST_TRIAL = 60_000;
-const ATTEMPTS = 3; // that fail in a row before polling begins
 
 /**
  * @typedef {object} Callbacks
@@ -46,8 +41,8 @@ export class Source {
     /** @type {import("./stream.js").Status} */
     this.status = "connecting";
     this.isStale = true;
-    this.failures = 0;
-    this.trialLength = SHORTEST_TRIAL;
+    this.attempts = new Attempts();
+    this.isStopped = false; // which whoever is told something may do meanwhile
     /** @type {Connection | null} */
     this.connection = null;
     /** What the open stream said of itself; null while it is not open. */
@@ -75,6 +70,7 @@ export class Source {
   }
 
   stop() {
+    this.isStopped = true;
     this.polling?.pause();
     this.polling = null;
     this.disconnect();
@@ -122,6 +118,7 @@ export class Source {
 
   connect() {
     this.disconnect();
+    if (this.isStopped) return;
     this.filter = this.callbacks.wanted();
     this.connection = new Connection(this.address(), this.names, {
       onFrame: (type, id, data) => this.receive(type, id, data),
@@ -169,38 +166,19 @@ export class Source {
   /** @param {number | null} lived for how long the stream was open, null where it never was */
   async lost(lived) {
     this.disconnect();
-    this.judge(lived ?? 0);
-    if (this.failures >= ATTEMPTS) this.poll();
+    this.attempts.note(lived ?? 0);
+    if (this.attempts.areFutile) this.poll();
     else this.interrupt();
     if (lived === null) await this.findOut();
-    else this.connectIn(this.backoff());
-  }
-
-  /** A loss soon after a return makes the next return be waited for longer. */
-  judge(lived) {
-    if (lived >= Math.max(STABLE, 2 * this.trialLength)) {
-      this.failures = 0;
-      this.trialLength = SHORTEST_TRIAL;
-      return;
-    }
-    this.failures += 1;
-    if (lived && this.failures >= ATTEMPTS) {
-      this.trialLength = Math.min(LONGEST_TRIAL, 2 * this.trialLength);
-    }
+    else this.connectIn(this.attempts.delay());
   }
 
   async findOut() {
     const { signal } = (this.probe = new AbortController());
     const { status, delay } = await ask(this.address(), signal);
-    if (signal.aborted) return;
+    if (signal.aborted || this.isStopped) return;
     if (status === 401 || status === 403) this.refuse(status);
-    else this.connectIn(this.backoff() + delay);
-  }
-
-  /** Full jitter, so that the clients of a server that failed do not return as one wave. */
-  backoff() {
-    const ceiling = SHORTEST_BACKOFF * 2 ** Math.max(0, this.failures - 1);
-    return Math.random() * Math.min(LONGEST_BACKOFF, ceiling);
+    else this.connectIn(this.attempts.delay() + delay);
   }
 
   /** @param {401 | 403} status */
@@ -261,13 +239,13 @@ export class Source {
     else this.interrupt();
     const [soonest, latest] = INVITED_BACK;
     const delay = soonest + Math.random() * (latest - soonest);
-    this.connectIn(reason === "overload" ? delay + this.backoff() : delay);
+    this.connectIn(reason === "overload" ? delay + this.attempts.delay() : delay);
   }
 
   // Polling
 
   poll() {
-    if (this.polling) return;
+    if (this.polling || this.isStopped) return;
     this.polling = new Polling(
       () => ({ address: this.question(this.history).href, after: this.position }),
       {
@@ -296,12 +274,12 @@ export class Source {
   tryOut() {
     this.polling.pause();
     this.setStatus("polling", false);
-    this.trial = setTimeout(() => this.trust(), this.trialLength);
+    this.trial = setTimeout(() => this.trust(), this.attempts.trial);
   }
 
   trust() {
     this.polling = null;
-    this.failures = ATTEMPTS - 1; // until it is stable, its loss means polling at once
+    this.attempts.trust();
     this.setStatus("live", false);
   }
 

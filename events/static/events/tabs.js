@@ -8,6 +8,8 @@
 
 import { Leader } from "./leader.js";
 
+const PROTOCOL = 1; // raised where tabs of before a deployment would not understand those of after it
+
 // All times are in milliseconds.
 const HEARTBEAT = 30_000; // as long as the stream has not told its own
 const HEARTBEATS_MISSED = 1.25; // after which a leader is asked whether it is there
@@ -27,7 +29,8 @@ export class Tabs {
     this.options = options;
     this.onRefused = onRefused;
     this.tab = `${Date.now().toString(36)}-${Math.random().toString(36).slice(2)}`;
-    this.name = `${new URL(options.url, location.href).href} ${options.identity}`;
+    const { href } = new URL(options.url, location.href);
+    this.name = `${PROTOCOL} ${href} ${options.identity}`;
     /** @type {Leader | null} this tab as the leader */
     this.leader = null;
     this.followed = ""; // the leader by which this tab is served
