@@ -72,12 +72,24 @@ class Tab:
     def wait_for_ids(self, count: int) -> None:
         self.wait_until(lambda: len(self.ids) >= count, f"{count} events")
 
+    def wait_for_id(self, last: int) -> None:
+        self.wait_until(lambda: self.ids[-1:] >= [last], f"the event {last}")
+
     def wait_until(self, predicate: Callable[[], bool], what: str) -> None:
         def met() -> bool:
             self.page.wait_for_timeout(50)  # in which Playwright takes in what happened
             return predicate()
 
         wait_until(met, PATIENCE, what)
+
+    def hurry_until(self, predicate: Callable[[], bool], what: str) -> None:
+        """Lets a second pass at each look. Not while a stream is open: heartbeats do not hurry."""
+
+        def met() -> bool:
+            self.page.clock.fast_forward(1_000)
+            return predicate()
+
+        self.wait_until(met, what)
 
     def devtools(self) -> CDPSession:
         return self.page.context.new_cdp_session(self.page)

@@ -6,16 +6,17 @@ import json
 import re
 import shutil
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import httpx
 import pytest
-from playwright.sync_api import BrowserContext, Error, Page, Route, expect
+from playwright.sync_api import BrowserContext, Error, Page, Response, Route, expect
 
 from events import wire
 from tests.portal import Portal, Web
@@ -167,6 +168,10 @@ def thaw(tab: Tab) -> None:
     tab.page.evaluate("document.dispatchEvent(new Event('resume'))")
 
 
+def any_streams(tabs: list[Tab]) -> bool:
+    return any(tab.streams for tab in tabs)
+
+
 def test_tabs_hold_one_stream_and_miss_nothing_whoever_goes(
     site: Site, context: BrowserContext
 ) -> None:
@@ -189,20 +194,16 @@ def test_tabs_hold_one_stream_and_miss_nothing_whoever_goes(
         gone = []
         for end in (close, crash, freeze, hang):
             left.remove(leader := leader_of(left))
-            asked = sum(len(tab.streams) for tab in left)
             gone.append((leader, end(leader)))
-            left[0].wait_until(
-                lambda: sum(len(tab.streams) for tab in left) > asked, "another has the stream"
-            )
+            left[0].wait_until(partial(any_streams, left), "another has the stream")
             written = site.ids(cursor, odd)[-1]
-            reader = next(tab for tab in (tabs[3], tabs[4]) if tab in left)
-            reader.wait_until(lambda: reader.ids[-1:] >= [written], "it goes on")
+            next(tab for tab in (tabs[3], tabs[4]) if tab in left).wait_for_id(written)
         thaw(gone[2][0])
         gone[3][1].send("Debugger.disable")
         wait_until(lambda: site.streams() == 1, PATIENCE, "who hung has given its stream up")
     for tab, subject in ((tabs[2], ""), (tabs[3], odd), (tabs[4], "")):
         expected = site.ids(cursor, subject)
-        tab.wait_until(lambda: tab.ids[-1:] == expected[-1:], "the last event")
+        tab.wait_for_id(expected[-1])
         assert tab.ids == expected
     assert tabs[5].ids == []
     assert tabs[4].statuses == ["connecting", "live"]
@@ -211,14 +212,15 @@ def test_tabs_hold_one_stream_and_miss_nothing_whoever_goes(
 def test_a_dead_server_is_polled_and_found_again(site: Site, context: BrowserContext) -> None:
     other = site.portal.serve()
     cursor = site.cursor()
-    tabs = [Tab.open(context, site.web, lastEventId=cursor) for _ in range(2)]
+    leader = Tab.open(context, site.web, clock=True, lastEventId=cursor)
+    follower = Tab.open(context, site.web, lastEventId=cursor)
+    tabs = [leader, follower]
     for tab in tabs:
         tab.wait_for("live")
     site.emit(1)
     site.portal.kill(site.web)
-    for tab in tabs:
-        tab.wait_for("polling")
-        assert tab.page.evaluate("stream.isStale")
+    leader.hurry_until(lambda: follower.status == "polling", "three attempts fail")
+    assert follower.page.evaluate("stream.isStale")
     site.emit(2, 3, at=other)
     site.web = site.portal.serve(port=site.web.port)
     site.portal.kill(other)
@@ -240,25 +242,19 @@ def test_polls_stand_in_for_a_stream_that_is_refused_or_flaps(
     first = Tab.open(context, site.web, clock=True, lastEventId=cursor)
     second = Tab.open(context, site.web, lastEventId=cursor, types=["server.*"])
 
-    def hurry(predicate: Callable[[], bool], what: str) -> None:
-        def met() -> bool:
-            first.page.clock.fast_forward(500)
-            return predicate()
-
-        first.wait_until(met, what)
-
-    hurry(lambda: second.status == "polling", "three attempts failed")
+    first.hurry_until(lambda: second.status == "polling", "three attempts failed")
     assert len(first.streams) >= 6, "each attempt, and why it failed"
-    hurry(lambda: 304 in [answer.status for answer in first.polls], "a poll without news")
+    first.hurry_until(lambda: 304 in statuses(first.polls), "a poll without news")
     site.emit(*range(600))  # more than one answer holds
-    hurry(lambda: len(second.ids) == 600, "polls bring what happens")
-    context.route(STREAM, flap(site), times=1)
-    tried = len(first.streams)
-    hurry(lambda: len(first.streams) > tried + 1, "it is tried again, though it flaps")
+    first.hurry_until(lambda: len(second.ids) == 600, "polls bring what happens")
+    flaps: list[Route] = []
+    context.route(STREAM, partial(flap, site, flaps))
+    first.hurry_until(lambda: flaps != [], "the stream is tried again, and flaps")
     site.emit(600)
-    hurry(lambda: len(second.ids) == 601, "polls go on")
+    first.hurry_until(lambda: len(second.ids) == 601, "polls go on")
     context.unroute(STREAM)
-    hurry(lambda: len(first.streams) > tried + 3, "it is tried again")
+    tried = len(first.streams)
+    first.hurry_until(lambda: len(first.streams) > tried, "the stream is tried again")
     first.wait_for("live")
     polls = len(first.polls)
     site.emit(601)
@@ -270,16 +266,20 @@ def test_polls_stand_in_for_a_stream_that_is_refused_or_flaps(
     assert first.statuses == ["connecting", "reconnecting", "polling", "live"]
 
 
-def flap(site: Site) -> Callable[[Route], None]:
-    """A stream that ends at once, and repeats what its reader has."""
+def statuses(answers: list[Response]) -> list[int]:
+    return [answer.status for answer in answers]
 
-    def answer(route: Route) -> None:
-        after = int(re.findall(r"last_event_id=(\d+)", route.request.url)[0])
-        frames = [wire.open_frame(after, 30, ["server.created"])]
-        frames += [wire.event_frame(event) for event in site.events(after - 2)]
-        route.fulfill(content_type="text/event-stream", body=b"".join(frames))
 
-    return answer
+def flap(site: Site, flaps: list[Route], route: Route) -> None:
+    """The stream ends at once, after it has repeated what its reader has; but once only."""
+    if flaps or route.request.resource_type != "eventsource":
+        route.abort()
+        return
+    flaps.append(route)
+    after = int(re.findall(r"last_event_id=(\d+)", route.request.url)[0])
+    frames = [wire.open_frame(after, 30, ["server.created"])]
+    frames += [wire.event_frame(event) for event in site.events(after - 2)]
+    route.fulfill(content_type="text/event-stream", body=b"".join(frames))
 
 
 def test_who_shares_no_identity_shares_no_stream(site: Site, context: BrowserContext) -> None:
@@ -310,12 +310,11 @@ def test_only_who_cannot_be_told_the_rest_is_reset(site: Site, context: BrowserC
         tabs = [Tab.open(context, site.web, lastEventId=cursor) for _ in range(2)]
         for tab in tabs:
             tab.wait_for_ids(1)
-        context.route(STREAM, forget(site), times=1)
+        context.route(STREAM, partial(forget, site), times=1)
         old = Tab.open(context, site.web, lastEventId=cursor - 1)
         strange = Tab.open(context, site.web, clock=True, lastEventId=10**9)
         for tab in (old, strange):
             strange.page.clock.fast_forward(20_000)
-            tab.wait_until(lambda tab=tab: tab.record("resets") == 1, "it is reset")
             tab.wait_for_ids(9)
     expected = site.ids(cursor)
     for tab in tabs:
@@ -323,20 +322,16 @@ def test_only_who_cannot_be_told_the_rest_is_reset(site: Site, context: BrowserC
         assert tab.ids == expected
         assert tab.record("resets") == 0
     for tab in (old, strange):
-        tab.wait_until(lambda tab=tab: tab.ids[-1] == expected[-1], "it goes on")
+        tab.wait_for_id(expected[-1])
         assert tab.ids == [number for number in expected if number >= tab.ids[0]]
         assert tab.record("resets") == 1
 
 
-def forget(site: Site) -> Callable[[Route], None]:
-    """A stream whose log does not go back to where its reader stopped."""
-
-    def answer(route: Route) -> None:
-        head = site.cursor()
-        frames = [wire.open_frame(head, 30, ["server.created"]), wire.reset_frame("retention", head)]
-        route.fulfill(content_type="text/event-stream", body=b"".join(frames))
-
-    return answer
+def forget(site: Site, route: Route) -> None:
+    """The log does not go back to where the stream's reader stopped."""
+    head = site.cursor()
+    frames = [wire.open_frame(head, 30, []), wire.reset_frame("retention", head)]
+    route.fulfill(content_type="text/event-stream", body=b"".join(frames))
 
 
 def log_in(page: Page) -> None:
