@@ -12,6 +12,7 @@ from django.urls import reverse
 
 from events.api import EventTrailMixin
 from incidents import markdown, services
+from incidents.forms import IncidentForm
 from incidents.models import (
     AutomaticIncidents,
     Comment,
@@ -20,35 +21,6 @@ from incidents.models import (
     NotificationChannel,
 )
 from incidents.notification_admin import ChannelAdmin, NotificationAdmin
-from servers.models import Server
-
-
-class IncidentForm(forms.ModelForm):
-    servers = forms.ModelMultipleChoiceField(
-        Server.objects.without_secrets(), required=False, help_text="What it affects."
-    )
-    description = forms.CharField(
-        required=False,
-        strip=False,
-        max_length=markdown.LONGEST,
-        widget=forms.Textarea(attrs={"rows": 8, "cols": 80}),
-        help_text="Markdown.",
-    )
-
-    class Meta:
-        model = Incident
-        fields = ("title", "description", "severity", "assignee")
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        if self.instance.pk:
-            rows = self.instance.affected.exclude(server=None)
-            self.initial["servers"] = list(rows.values_list("server", flat=True))
-
-    def clean(self) -> dict[str, Any] | None:
-        if "assignee" in self.changed_data:
-            services.check_assignee(self.cleaned_data.get("assignee"))
-        return super().clean()
 
 
 class CommentForm(forms.ModelForm):

@@ -82,6 +82,6 @@ def describe(event: dict[str, Any], incident: Incident) -> tuple[str, str]:
     if names := services.affected_names(incident):
         lines.append(f"Affected: {', '.join(names)}")
     if settings.PORTAL_URL:
-        page = reverse("admin:incidents_incident_change", args=[incident.pk])
+        page = reverse("incidents:detail", args=[incident.pk])
         lines.append(f"{settings.PORTAL_URL}{page}")
     return title[:300], "\n\n".join(line for line in lines if line)

@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import django_filters
-from django.db.models import BigIntegerField, Q, QuerySet
+from django.db.models import BigIntegerField, Case, IntegerField, Q, QuerySet, Value, When
 
 from incidents.models import Incident, Notification
 from servers.filters import StableOrdering
+
+# 0 for the worst, as their names stand in no such order.
+SEVERITY_RANK = Case(
+    *(When(severity=name, then=Value(rank)) for rank, name in enumerate(Incident.Severity.values)),
+    output_field=IntegerField(),
+)
+
+
+class IncidentOrdering(StableOrdering):
+    """Also by severity, from the worst on."""
+
+    def filter(self, qs: QuerySet[Any], value: Any) -> QuerySet[Any]:
+        return super().filter(qs.alias(severity_rank=SEVERITY_RANK), value)
 
 
 class IncidentFilter(django_filters.FilterSet):
@@ -18,7 +33,15 @@ class IncidentFilter(django_filters.FilterSet):
     assignee = django_filters.CharFilter(field_name="assignee__username")
     server = django_filters.CharFilter(method="by_server")
     search = django_filters.CharFilter(method="by_text")
-    ordering = StableOrdering(fields=["created_at", "updated_at", "title", "status"])
+    ordering = IncidentOrdering(
+        fields={
+            "created_at": "created_at",
+            "updated_at": "updated_at",
+            "title": "title",
+            "status": "status",
+            "severity_rank": "severity",
+        }
+    )
 
     class Meta:
         model = Incident

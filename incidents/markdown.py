@@ -36,7 +36,7 @@ def render(text: str) -> str:
     """
     if len(text) > LONGEST or _cells(text) > CELLS:
         return _as_typed(text)
-    html = _clean(_parser.render(text))
+    html = clean(_parser.render(text))
     return html if len(html) <= LARGEST else _as_typed(text)
 
 
@@ -51,7 +51,8 @@ def _as_typed(text: str) -> str:
     return f"<pre>{escape(text)}</pre>"
 
 
-def _clean(html: str) -> str:
+def clean(html: str) -> str:
+    """Takes out whatever could do harm: of HTML that comes from anywhere."""
     return nh3.clean(
         html,
         tags=TAGS,

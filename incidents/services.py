@@ -166,6 +166,11 @@ def allowed_for(incident: Incident, user: Any) -> list[str]:
     return [status for status in Status.values if status in found]
 
 
+def moves_of(user: Any) -> dict[str, list[str]]:
+    """From each status, those that this user may bring an incident to."""
+    return {status: allowed_for(Incident(status=status), user) for status in Status.values}
+
+
 def transition_to(incident: Incident, to: str, user: Any, comment: str = "") -> None:
     """Brings an incident to another status, on behalf of a user, or of the portal (None).
 

@@ -61,3 +61,21 @@ class Timeline:
             "actor": actor,
             "data": comment_data(said, markdown.render(said.text)),
         }
+
+
+class NewestFirst:
+    """A timeline from its end on, for a page."""
+
+    def __init__(self, timeline: Timeline) -> None:
+        self._timeline = timeline
+        self._length = len(timeline)
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return iter(self[:])
+
+    def __getitem__(self, wanted: slice) -> list[dict[str, Any]]:
+        start, stop, _ = wanted.indices(self._length)
+        return self._timeline[self._length - stop : self._length - start][::-1]

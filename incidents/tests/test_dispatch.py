@@ -152,7 +152,7 @@ def test_what_is_told_is_the_event_and_a_text_for_people(operator: Person, setti
     assert row.title == "[HIGH] Disk full"
     assert row.body == (
         "operator opened this incident.\n\nNo space left.\n\nAffected: web-01\n\n"
-        f"https://ops.example.com/admin/incidents/incident/{incident.pk}/change/"
+        f"https://ops.example.com/incidents/{incident.pk}/"
     )
     assert resolve(urlsplit(row.body.splitlines()[-1]).path)
     assert row.payload == {name: event[name] for name in ("type", "timestamp", "data")}

@@ -1,0 +1,75 @@
+/**
+ * Joins a page, which carries the log's position of before its state, and the stream after it.
+ *
+ * Its events are handed on in order and each once, also where the page was fetched anew between.
+ */
+
+import { openStream } from "./connection.js";
+
+const REFRESH_AGAIN = 3_000; // ms after which a refresh that failed is tried again
+
+/**
+ * @typedef {import("../events/stream.js").StreamEvent} StreamEvent
+ *
+ * @param {Record<string, (event: StreamEvent) => void>} handlers by the events' types
+ * @param {object} page
+ * @param {string} [page.subject] the one thing that it shows
+ * @param {(page: Document) => void} page.show puts a page that was fetched in place of this one
+ * @param {() => void} [page.settle] is called after each event, and after `show`
+ * @returns {() => Promise<void>} fetches the page anew and shows it
+ */
+export function join(handlers, { subject = "", show, settle = () => {} }) {
+  const types = Object.keys(handlers);
+  const { stream, cursor } = openStream(types, subject);
+  let shownUpTo = cursor; // the position of the log that the page shows
+  let waiting = null; // events that arrive while it is fetched, else null
+  let refreshing = new AbortController();
+
+  function receive(event) {
+    if (waiting) {
+      waiting.push(event);
+    } else if (event.id > shownUpTo) {
+      shownUpTo = event.id;
+      handlers[event.type](event);
+      settle();
+    }
+  }
+
+  async function refresh() {
+    refreshing.abort();
+    const { signal } = (refreshing = new AbortController());
+    waiting = []; // what came before this moment is in what will be fetched
+    try {
+      const page = await fetchPage(signal);
+      if (page) replace(page);
+    } catch {
+      if (!signal.aborted) setTimeout(refresh, REFRESH_AGAIN * (1 + Math.random()));
+    }
+  }
+
+  function replace(page) {
+    show(page);
+    shownUpTo = Number(page.getElementById("connection").dataset.cursor);
+    const missed = waiting;
+    waiting = null;
+    missed.forEach(receive);
+    settle();
+  }
+
+  for (const type of types) stream.on(type, receive);
+  stream.on("stream.reset", refresh);
+  // Rights can end while nobody is connected: the page then says so itself.
+  stream.on("stream.open", ({ data }) => data.types.some((type) => types.includes(type)) || refresh());
+  return refresh;
+}
+
+/** This page as the server renders it now; null where it is another by now, which is gone to. */
+async function fetchPage(signal) {
+  const response = await fetch(location.href, { cache: "no-store", signal });
+  if (response.redirected || (response.status >= 400 && response.status < 500)) {
+    location.reload();
+    return null;
+  }
+  if (!response.ok) throw new Error(`The page could not be fetched: ${response.status}`);
+  return new DOMParser().parseFromString(await response.text(), "text/html");
+}
