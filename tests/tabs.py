@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from playwright.sync_api import BrowserContext, CDPSession, Page, Request, Response
+from playwright.sync_api import BrowserContext, CDPSession, Error, Page, Request, Response
 
 from tests.portal import Web
 from tests.services import wait_until
@@ -31,13 +32,14 @@ async ({ url, ...options }) => {
 """
 
 
-@dataclass
+@dataclass(eq=False)
 class Tab:
     """A page that records what it is told, each event by its id."""
 
     page: Page
     streams: list[Request] = field(default_factory=list)
     polls: list[Response] = field(default_factory=list)
+    debugger: CDPSession = field(init=False, repr=False)
 
     @classmethod
     def open(cls, context: BrowserContext, web: Web, clock: bool = False, **options: Any) -> Tab:
@@ -45,11 +47,19 @@ class Tab:
         tab = cls(context.new_page())
         if clock:
             tab.page.clock.install()
-        tab.page.on("request", lambda sent: STREAM.search(sent.url) and tab.streams.append(sent))
-        tab.page.on("response", lambda answer: POLL.search(answer.url) and tab.polls.append(answer))
+        tab.page.on("request", tab.note_request)
+        tab.page.on("response", tab.note_response)
         tab.page.goto(web.url("/healthz"))
         tab.page.evaluate(FOLLOW, {"url": "/api/v1/events/stream", "identity": "alice"} | options)
         return tab
+
+    def note_request(self, request: Request) -> None:
+        if STREAM.search(request.url):
+            self.streams.append(request)
+
+    def note_response(self, response: Response) -> None:
+        if POLL.search(response.url):
+            self.polls.append(response)
 
     def record(self, name: str) -> Any:
         return self.page.evaluate("(name) => window.record[name]", name)
@@ -91,5 +101,25 @@ class Tab:
 
         self.wait_until(met, what)
 
-    def devtools(self) -> CDPSession:
-        return self.page.context.new_cdp_session(self.page)
+    def close(self) -> None:
+        self.page.close()
+
+    def crash(self) -> None:
+        with suppress(Error):  # nobody is left to answer
+            self.page.context.new_cdp_session(self.page).send("Page.crash", timeout=500)
+
+    def freeze(self) -> None:
+        """As the browser does to one that nobody has looked at for long."""
+        self.page.evaluate("document.dispatchEvent(new Event('freeze'))")
+
+    def thaw(self) -> None:
+        self.page.evaluate("document.dispatchEvent(new Event('resume'))")
+
+    def hang(self) -> None:
+        """Its script stands still, and is told of nothing: as on a phone that put it aside."""
+        self.debugger = self.page.context.new_cdp_session(self.page)
+        self.debugger.send("Debugger.enable")
+        self.page.evaluate("setTimeout(() => { debugger; })")
+
+    def go_on(self) -> None:
+        self.debugger.send("Debugger.disable")

@@ -7,7 +7,7 @@ import re
 import shutil
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import Any, Self
 
 import httpx
 import pytest
-from playwright.sync_api import BrowserContext, Error, Page, Response, Route, expect
+from playwright.sync_api import BrowserContext, Page, Response, Route, expect
 
 from events import wire
 from tests.portal import Portal, Web
@@ -143,31 +143,6 @@ def leader_of(tabs: list[Tab]) -> Tab:
     return max(tabs, key=lambda tab: max([sent.timing["startTime"] for sent in tab.streams] + [0]))
 
 
-def close(tab: Tab) -> None:
-    tab.page.close()
-
-
-def crash(tab: Tab) -> None:
-    with suppress(Error):  # nobody is left to answer
-        tab.devtools().send("Page.crash", timeout=500)
-
-
-def hang(tab: Tab) -> Any:
-    """Its script stands still, and it is told of nothing: as on a phone that put it aside."""
-    devtools = tab.devtools()
-    devtools.send("Debugger.enable")
-    tab.page.evaluate("setTimeout(() => { debugger; })")
-    return devtools
-
-
-def freeze(tab: Tab) -> None:
-    tab.page.evaluate("document.dispatchEvent(new Event('freeze'))")
-
-
-def thaw(tab: Tab) -> None:
-    tab.page.evaluate("document.dispatchEvent(new Event('resume'))")
-
-
 def any_streams(tabs: list[Tab]) -> bool:
     return any(tab.streams for tab in tabs)
 
@@ -192,14 +167,15 @@ def test_tabs_hold_one_stream_and_miss_nothing_whoever_goes(
         assert site.streams() == 1
         left = [*tabs]
         gone = []
-        for end in (close, crash, freeze, hang):
+        for end in (Tab.close, Tab.crash, Tab.freeze, Tab.hang):
             left.remove(leader := leader_of(left))
-            gone.append((leader, end(leader)))
+            gone.append(leader)
+            end(leader)
             left[0].wait_until(partial(any_streams, left), "another has the stream")
             written = site.ids(cursor, odd)[-1]
             next(tab for tab in (tabs[3], tabs[4]) if tab in left).wait_for_id(written)
-        thaw(gone[2][0])
-        gone[3][1].send("Debugger.disable")
+        gone[2].thaw()
+        gone[3].go_on()
         wait_until(lambda: site.streams() == 1, PATIENCE, "who hung has given its stream up")
     for tab, subject in ((tabs[2], ""), (tabs[3], odd), (tabs[4], "")):
         expected = site.ids(cursor, subject)
@@ -262,7 +238,7 @@ def test_polls_stand_in_for_a_stream_that_is_refused_or_flaps(
         tab.wait_for_ids(602)
         assert tab.ids == site.ids(cursor)
     assert len(first.polls) == polls
-    assert second.polls == second.streams == []
+    assert (second.polls, second.streams) == ([], [])
     assert first.statuses == ["connecting", "reconnecting", "polling", "live"]
 
 

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.django_db
 
 def identity(client: Client, path: str = "/servers/") -> str:
     page = client.get(path).content.decode()
-    return re.findall(r'data-identity="([^"]*)"', page)[0]
+    return str(re.findall(r'data-identity="([^"]*)"', page)[0])
 
 
 def log_in(person: Person) -> Client:
