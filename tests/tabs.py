@@ -21,13 +21,13 @@ POLL = re.compile(r"/api/v1/events/\?")
 FOLLOW = """
 async ({ url, ...options }) => {
   const { useSSE } = await import("/static/events/stream.js");
-  const record = (window.record = { ids: [], positions: [], statuses: [], resets: 0, refused: 0 });
-  const onUnauthorized = (status) => (record.refused = status);
-  const stream = (window.stream = useSSE({ url, onUnauthorized, ...options }));
+  const record = (window.record = { ids: [], statuses: [], resets: 0, opened: 0 });
+  const stream = (window.stream = useSSE({ url, ...options }));
   record.statuses.push(stream.status);
   stream.onStatus((status) => status === record.statuses.at(-1) || record.statuses.push(status));
   stream.on("*", ({ id }) => record.ids.push(id));
   stream.on("stream.reset", () => (record.resets += 1));
+  stream.on("stream.open", () => (record.opened += 1));
 }
 """
 
@@ -78,6 +78,9 @@ class Tab:
 
     def wait_for(self, status: str) -> None:
         self.wait_until(lambda: self.status == status, f"{status}, after {self.statuses}")
+
+    def wait_for_opening(self) -> None:
+        self.wait_until(lambda: self.record("opened") > 0, "it is told of an open stream")
 
     def wait_for_ids(self, count: int) -> None:
         self.wait_until(lambda: len(self.ids) >= count, f"{count} events")

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import parse_qsl, urlsplit
 
 import httpx
 import pytest
@@ -33,24 +34,34 @@ import json
 from django.contrib.auth.models import User
 from django.test import Client
 from rest_framework_simplejwt.tokens import AccessToken
-user = User.objects.create_superuser("alice", password="alice")
-client = Client()
-client.force_login(user)
-print("ALICE", json.dumps([str(AccessToken.for_user(user)), client.cookies["sessionid"].value]))
+def log_in(user):
+    client = Client()
+    client.force_login(user)
+    return client.cookies["sessionid"].value
+alice = User.objects.create_superuser("alice", password="alice")
+carol = User.objects.create_user("carol")
+print("CAST", json.dumps([str(AccessToken.for_user(alice)), log_in(alice), log_in(carol)]))
+"""
+GRANT = """
+from django.contrib.auth.models import Permission, User
+User.objects.get(username="carol").user_permissions.add(
+    Permission.objects.get(codename="view_server")
+)
 """
 
 
 @dataclass
 class Site:
-    """A portal with one user, who may do everything."""
+    """A portal with alice, who may do everything, and carol, who may do nothing."""
 
     portal: Portal
     web: Web
-    token: str
-    session: str
+    token: str  # of alice
+    alice: str  # a session
+    carol: str
 
-    def log_in(self, context: BrowserContext) -> None:
-        cookie = {"name": "sessionid", "value": self.session, "url": self.web.url()}
+    def log_in(self, context: BrowserContext, session: str) -> None:
+        cookie = {"name": "sessionid", "value": session, "url": self.web.url()}
         context.add_cookies([cookie])  # type: ignore[list-item]
 
     def emit(self, *numbers: int, at: Web | None = None) -> None:
@@ -129,12 +140,12 @@ def running_site(
     with ExitStack() as running:
         portal = running.enter_context(Portal(directory, EVENTS_HEARTBEAT=HEARTBEAT))
         printed = portal.manage("shell", "--verbosity=0", "-c", PREPARE)
-        yield Site(portal, portal.serve(), *json.loads(printed.split("ALICE ")[1]))
+        yield Site(portal, portal.serve(), *json.loads(printed.split("CAST ")[1]))
 
 
 @pytest.fixture
 def site(running_site: Site, context: BrowserContext) -> Site:
-    running_site.log_in(context)
+    running_site.log_in(context, running_site.alice)
     return running_site
 
 
@@ -183,6 +194,43 @@ def test_tabs_hold_one_stream_and_miss_nothing_whoever_goes(
         assert tab.ids == expected
     assert tabs[5].ids == []
     assert tabs[4].statuses == ["connecting", "live"]
+
+
+def test_the_stream_asks_for_no_more_than_its_tabs_want(
+    site: Site, context: BrowserContext
+) -> None:
+    def asked_for(**options: Any) -> dict[str, str]:
+        tab = Tab.open(context, site.web, lastEventId=cursor, **options)
+        tab.wait_for("live")
+        tab.wait_for_opening()
+        query = dict(parse_qsl(urlsplit(leader.streams[-1].url).query))
+        return {name: query[name] for name in ("types", "subject") if name in query}
+
+    cursor = site.cursor()
+    odd = "servers.server/1"
+    leader = Tab.open(context, site.web, types=["server.*", "server.created"], subject=odd)
+    leader.wait_for_opening()
+    assert asked_for(types=["server.updated"], subject=odd) == {"types": "server.*", "subject": odd}
+    types = "incident.created,server.*"
+    assert asked_for(types=["incident.created"], subject=odd) == {"types": types, "subject": odd}
+    assert asked_for(types=["incident.created"], subject="") == {"types": types}
+    many = [f"incident.{'x' * 80}{number}" for number in range(30)]
+    assert asked_for(types=many) == {}
+
+
+def test_rights_that_were_given_later_reach_who_joins(site: Site, context: BrowserContext) -> None:
+    site.log_in(context, site.carol)
+    cursor = site.cursor()
+    early = Tab.open(context, site.web, types=["server.*"], lastEventId=cursor)
+    early.wait_for("live")
+    site.emit(1)
+    site.portal.manage("shell", "--verbosity=0", "-c", GRANT)
+    late = Tab.open(context, site.web, types=["server.*"], lastEventId=site.cursor())
+    late.wait_for_opening()
+    site.emit(2)
+    for tab in (early, late):
+        tab.wait_for_ids(1)
+        assert tab.ids == site.ids(cursor)[1:]
 
 
 def test_a_dead_server_is_polled_and_found_again(site: Site, context: BrowserContext) -> None:
