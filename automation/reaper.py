@@ -52,10 +52,10 @@ def watch() -> None:
 
 def _watch() -> None:
     while True:
-        time.sleep(INTERVAL * random.uniform(0.8, 1.2))
         try:
             reap()
         except Error as error:
             logger.warning("Lost runs cannot be looked for: %r", error)
         finally:
             close_old_connections()
+        time.sleep(INTERVAL * random.uniform(0.8, 1.2))
