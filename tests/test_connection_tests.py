@@ -19,6 +19,8 @@ from tests.portal import Portal
 from tests.readers import STREAM, bearer, make_user
 from tests.services import free_port
 
+pytestmark = pytest.mark.stack("embedded")  # what it asserts comes from no database
+
 SERVERS = "/api/v1/servers/"
 TIMEOUT = 5  # seconds for a connection test
 
@@ -29,8 +31,6 @@ Environment.objects.create(name="lab", accept_new_host_keys=True)
 
 SET_HOST_KEY = """
 from servers.models import Server
-
-pytestmark = pytest.mark.stack("embedded")  # what it asserts comes from no database
 Server.objects.filter(name={name!r}).update(host_key={key!r})
 """
 
