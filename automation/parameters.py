@@ -32,6 +32,7 @@ LONGEST_VALUE: Final = 100_000  # bytes: Linux takes no longer variable
 LONGEST_OF_ALL: Final = 500_000  # bytes
 SHORTEST_SECRET: Final = 4  # characters: to mask shorter ones would mask half of the log
 LARGEST: Final = 2**63 - 1
+MASK: Final = "********"
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,49}", re.ASCII)
 _INTEGER = re.compile(r"[+-]?[0-9]{1,19}", re.ASCII)
@@ -160,6 +161,14 @@ def settle(
     if errors:
         raise InvalidValues(errors)
     return values, secrets
+
+
+def shown(
+    definitions: Iterable[Mapping[str, Any]], values: Mapping[str, str | int]
+) -> dict[str, str | int]:
+    """The values for everybody to see, and MASK for each secret, whether it was given or not."""
+    secrets = {one["name"]: MASK for one in definitions if one["type"] == SECRET}
+    return {**values, **secrets}
 
 
 def _size(values: Mapping[str, Any]) -> int:

@@ -13,7 +13,7 @@ from incidents import channels, markdown, services
 from incidents.models import Incident, Notification, NotificationChannel
 from incidents.models.notification import validate_occasions
 from servers.models import Environment, Server
-from servers.serializers import NamedField, StrictMixin, told_by_field
+from servers.serializers import NamedField, NamedRowsField, StrictMixin, told_by_field
 
 
 class UserField(serializers.SlugRelatedField):
@@ -36,26 +36,12 @@ class UserField(serializers.SlugRelatedField):
         return super().to_internal_value(serializers.CharField().run_validation(data))
 
 
-class AffectedField(serializers.ListField):
-    """Servers by their names; of those that are gone, the names they had."""
-
-    child = serializers.CharField(max_length=100)
-
-    def to_internal_value(self, data: Any) -> list[Server]:
-        names = super().to_internal_value(data)
-        rows = Server.objects.without_secrets().in_bulk(names, field_name="name")
-        if unknown := sorted(set(names) - set(rows)):
-            raise serializers.ValidationError(f"There is no server {', '.join(unknown)}.")
-        return list(rows.values())
-
-    def to_representation(self, data: Any) -> list[str]:
-        return sorted(map(str, data.all()))
-
-
 class IncidentSerializer(StrictMixin, serializers.ModelSerializer):
     reporter = UserField(read_only=True, allow_null=True)
     assignee = UserField(required=False, allow_null=True)
-    servers = AffectedField(source="affected", required=False, max_length=500)
+    servers = NamedRowsField(
+        Server.objects.without_secrets(), source="affected", required=False, max_length=500
+    )
     description = serializers.CharField(
         required=False, allow_blank=True, trim_whitespace=False, max_length=markdown.LONGEST
     )

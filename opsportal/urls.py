@@ -6,6 +6,7 @@ from drf_spectacular.views import SpectacularAPIView
 from rest_framework.routers import DefaultRouter
 
 import opsportal.openapi  # noqa: F401  (drf-spectacular finds what has been imported)
+from automation.api import AutomationViewSet, RunViewSet
 from incidents.api import ChannelViewSet, IncidentStats, IncidentViewSet, NotificationViewSet
 from opsportal import monitor, views
 from opsportal.dashboard import DashboardStats
@@ -24,6 +25,8 @@ router.register("incidents", IncidentViewSet, basename="incident")
 router.register("notification-channels", ChannelViewSet, basename="notification-channel")
 router.register("notifications", NotificationViewSet, basename="notification")
 router.register("environments", EnvironmentViewSet, basename="environment")
+router.register("automations", AutomationViewSet, basename="automation")
+router.register("runs", RunViewSet, basename="run")
 
 api: list[URLPattern | URLResolver] = [
     path("auth/token/", views.Login.as_view(), name="token"),

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 from django.core.exceptions import ValidationError
+from django.db.models import QuerySet
 from rest_framework import serializers
 
 from servers import history, services, ssh
@@ -43,6 +44,27 @@ class NamedField(serializers.SlugRelatedField):
 
     def to_internal_value(self, data: Any) -> Any:
         return super().to_internal_value(serializers.CharField().run_validation(data))
+
+
+class NamedRowsField(serializers.ListField):
+    """Rows by their unique names, looked up in one query; told in the order of their names."""
+
+    child = serializers.CharField(max_length=100)
+
+    def __init__(self, queryset: QuerySet[Any], **options: Any) -> None:
+        super().__init__(**options)
+        self.queryset = queryset
+
+    def to_internal_value(self, data: Any) -> list[Any]:
+        names = super().to_internal_value(data)
+        rows = self.queryset.in_bulk(names, field_name="name")
+        if unknown := sorted(set(names) - set(rows)):
+            kind = self.queryset.model._meta.verbose_name
+            raise serializers.ValidationError(f"There is no {kind} {', '.join(unknown)}.")
+        return list(rows.values())
+
+    def to_representation(self, data: Any) -> list[str]:
+        return sorted(map(str, data.all()))
 
 
 class CredentialField(NamedField):

@@ -35,11 +35,8 @@ class CSVParser(BaseParser):
         return data
 
 
-class CSVRenderer(JSONRenderer):
-    """Takes requests for CSV. What is left to render is why they are refused, and that is JSON."""
-
-    media_type = "text/csv"
-    format = "csv"
+class FileRenderer(JSONRenderer):
+    """Takes requests for a file. What is left to render is why they are refused, which is JSON."""
 
     def render(
         self, data: Any, accepted_media_type: Any = None, renderer_context: Any = None
@@ -47,6 +44,11 @@ class CSVRenderer(JSONRenderer):
         renderer_context["response"]["Content-Type"] = JSONRenderer.media_type
         rendered: bytes = super().render(data, JSONRenderer.media_type, renderer_context)
         return rendered
+
+
+class CSVRenderer(FileRenderer):
+    media_type = "text/csv"
+    format = "csv"
 
 
 class ImportQuerySerializer(serializers.Serializer):

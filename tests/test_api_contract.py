@@ -6,17 +6,20 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from django.core.management.color import no_style
 from django.core.signals import request_finished, request_started
 from django.core.wsgi import get_wsgi_application
-from django.db import close_old_connections
+from django.db import close_old_connections, connection
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from schemathesis import Case, GenerationMode, checks, openapi
 from schemathesis.config import SchemathesisConfig
 
+from automation.models import Automation, Run
+from automation.tests.making import PARAMETERS, numbered_run
 from events.relay import relay
 from incidents.models import Incident, NotificationChannel
-from servers.models import Credential, Environment
+from servers.models import Credential, Environment, Server
 from servers.tests.cast import authorization_of, create_person, create_server
 from servers.tests.keys import new_host_key
 
@@ -40,7 +43,9 @@ def api(transactional_db: None) -> Iterator[Any]:
     NotificationChannel.objects.create(
         pk=1, name="desk", kind="webhook", url="https://desk.example.com/in"
     )
-    create_server(pk=1, host_key=new_host_key(), offered_host_key=new_host_key())
+    server = create_server(pk=1, host_key=new_host_key(), offered_host_key=new_host_key())
+    numbered_run(1, server, parameters=PARAMETERS)
+    count_on_from_the_rows()
     # As Django's own test client: a request must not close the connection of the test.
     signals = (request_started, request_finished)
     for signal in signals:
@@ -50,6 +55,14 @@ def api(transactional_db: None) -> Iterator[Any]:
     for signal in signals:
         signal.connect(close_old_connections)
     relay.stop()  # or its thread would work on the database of the next test
+
+
+def count_on_from_the_rows() -> None:
+    """PostgreSQL does not count what was given its number, and would give the same one again."""
+    models = [Credential, Environment, Incident, NotificationChannel, Server, Automation, Run]
+    with connection.cursor() as cursor:
+        for statement in connection.ops.sequence_reset_sql(no_style(), models):
+            cursor.execute(statement)
 
 
 @pytest.mark.parametrize("mode", GenerationMode, ids=lambda mode: mode.value)
@@ -97,6 +110,9 @@ def test_the_openapi_names_every_endpoint_and_its_refusals(api: Any) -> None:
             "auth/token/",
             "auth/token/refresh/",
             "auth/logout/",
+            "automations/",
+            "automations/{id}/",
+            "automations/{id}/run/",
             "events/",
             "events/processes/",
             "events/ticket/",
@@ -120,6 +136,11 @@ def test_the_openapi_names_every_endpoint_and_its_refusals(api: Any) -> None:
             "notifications/read-all/",
             "notifications/{id}/",
             "notifications/{id}/read/",
+            "runs/",
+            "runs/{id}/",
+            "runs/{id}/cancel/",
+            "runs/{id}/log/",
+            "runs/{id}/retry/",
             "servers/",
             "servers/bulk/maintenance/",
             "servers/bulk/tags/",

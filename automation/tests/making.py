@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from automation import runs, services
-from automation.models import Automation, Run
+from django.db import transaction
+
+from automation import log, runs, services
+from automation.models import Automation, LogBatch, Run, Target
 from events.models import Event
 from servers.models import Server
 
@@ -32,6 +34,18 @@ def create_run(*servers: Server, user: Any = None, reason: str = "", **values: A
     """A queued run of a new automation on these servers, with the fields that `values` say."""
     automation = create_automation(f"Run {Automation.objects.count()}", servers=servers, **values)
     return runs.start(automation, user, reason=reason)
+
+
+def numbered_run(number: int, server: Server, **values: Any) -> Run:
+    """A queued run of this key, with one line in its log, and its automation of the same key."""
+    with transaction.atomic():
+        run = runs.start(create_automation(pk=number, servers=(server,), **values), None)
+        log.append(run, [log.remark("Hello.", 1)], {1: server.name})
+        run.save()
+        Run.objects.filter(pk=run.pk).update(id=number)
+        for model in (Target, LogBatch):
+            model._base_manager.filter(run=run.pk).update(run=number)
+    return Run.objects.get(pk=number)
 
 
 def end(run: Run, status: str, *targets: str) -> Run:

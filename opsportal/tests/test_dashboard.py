@@ -45,6 +45,17 @@ NO_INCIDENTS: dict[str, Any] = {
 }
 
 
+NO_RUNS: dict[str, Any] = {
+    "queued": 0,
+    "running": 0,
+    "completed": 0,
+    "failed": 0,
+    "cancelled": 0,
+    "mean_duration": None,
+}
+ALL_EMPTY = {"servers": NOTHING, "incidents": NO_INCIDENTS, "automation": NO_RUNS}
+
+
 @pytest.fixture(autouse=True)
 def nothing_kept() -> None:
     cache.clear()
@@ -90,18 +101,23 @@ def test_a_viewer_gets_the_servers_figures(viewer: Person, inventory: dict[str, 
     assert response.json() == {
         "servers": inventory | {"oldest_test_at": "2026-11-23T10:00:00Z"},
         "incidents": NO_INCIDENTS,
+        "automation": NO_RUNS,
     }
 
 
 @pytest.mark.parametrize("role", ["responder", "operator", "admin"])
 def test_so_do_all_roles(role: str, people: dict[str, Person]) -> None:
-    assert people[role].call("get", STATS).json() == {"servers": NOTHING, "incidents": NO_INCIDENTS}
+    assert people[role].call("get", STATS).json() == ALL_EMPTY
 
 
 def test_each_domain_is_for_whoever_may_view_it(outsider: Person) -> None:
-    right = Permission.objects.get(codename="view_incident")
-    outsider.user.user_permissions.add(right)
-    assert outsider.call("get", STATS).json() == {"incidents": NO_INCIDENTS}
+    for codename, told in (
+        ("view_incident", {"incidents": NO_INCIDENTS}),
+        ("view_run", {"automation": NO_RUNS}),
+        ("view_automation", {}),
+    ):
+        outsider.user.user_permissions.set([Permission.objects.get(codename=codename)])
+        assert outsider.call("get", STATS).json() == told
 
 
 def test_an_outsider_gets_nothing_even_after_a_viewer(viewer: Person, outsider: Person) -> None:
@@ -109,7 +125,7 @@ def test_an_outsider_gets_nothing_even_after_a_viewer(viewer: Person, outsider: 
     response = outsider.call("get", STATS)
     assert response.status_code == 200
     assert response.json() == {}
-    assert viewer.call("get", STATS).json() == {"servers": NOTHING, "incidents": NO_INCIDENTS}
+    assert viewer.call("get", STATS).json() == ALL_EMPTY
 
 
 def test_a_viewer_without_the_right_any_more_gets_nothing(viewer: Person) -> None:
@@ -163,6 +179,10 @@ def test_what_is_pushed_is_what_it_answers(
         ("server.status_changed", {"servers"}),
         ("environment.updated", {"servers"}),
         ("incident.deleted", {"incidents"}),
+        ("automation.queued", {"automation"}),
+        ("automation.cancelled", {"automation"}),
+        ("automation.target_changed", set()),
+        ("log.added", set()),
         ("notification.sent", set()),
         ("stats.updated", set()),
     ],

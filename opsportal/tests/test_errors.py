@@ -12,6 +12,8 @@ from django.db import OperationalError
 from django.test import Client
 from rest_framework_simplejwt.tokens import AccessToken, RefreshToken
 
+from automation.models import Automation, Run
+from automation.tests.making import numbered_run
 from servers import services
 from servers.api import ServerViewSet
 from servers.models import Server
@@ -27,6 +29,12 @@ BODY_ENDPOINTS = [
     ("patch", "servers/{id}/"),
     ("post", "servers/{id}/test-connection/"),
     ("post", "servers/{id}/host-key/"),
+    ("post", "automations/"),
+    ("put", "automations/{id}/"),
+    ("patch", "automations/{id}/"),
+    ("post", "automations/{id}/run/"),
+    ("post", "runs/{id}/cancel/"),
+    ("post", "runs/{id}/retry/"),
     ("post", "auth/token/"),
     ("post", "auth/token/refresh/"),
     ("post", "auth/logout/"),
@@ -63,6 +71,11 @@ BODIES: dict[str, tuple[bytes, str]] = {
         b' "fingerprint": []}',
         JSON,
     ),
+    "objects for lists": (
+        b'{"parameters": [{"name": {}, "type": []}], "servers": {"a": 1}, "environments": "a",'
+        b' "tags": {}, "script": {}, "reason": []}',
+        JSON,
+    ),
     "a form": (b"name=web-01", "application/x-www-form-urlencoded"),
     "XML": (b"<name/>", "application/xml"),
     "no media type": (b'{"x": 1}', "nonsense"),
@@ -79,19 +92,29 @@ def assert_refused(response: Any, *statuses: int) -> None:
     assert detail
 
 
+@pytest.fixture
+def run(server: Server) -> Run:
+    """Of the server's number, as is its automation."""
+    return numbered_run(server.pk, server)
+
+
+def state() -> list[Any]:
+    return [list(model.objects.values()) for model in (Server, Automation, Run)]
+
+
 @pytest.mark.parametrize(("method", "path"), BODY_ENDPOINTS)
 @pytest.mark.parametrize("name", BODIES)
 def test_a_bad_body_is_refused(
-    operator: Person, server: Server, method: str, path: str, name: str
+    operator: Person, server: Server, run: Run, method: str, path: str, name: str
 ) -> None:
     body, media_type = BODIES[name]
-    before = list(Server.objects.values())
+    before = state()
     url = API + path.format(id=server.pk)
     response = operator.api.generic(method.upper(), url, body, content_type=media_type)  # type: ignore[arg-type]
     assert_refused(response, 400, 401, 413, 415)
     if name == "a body beyond 1 MB":
         assert response.status_code == 413
-    assert list(Server.objects.values()) == before
+    assert state() == before
 
 
 @pytest.mark.parametrize(
@@ -124,6 +147,8 @@ def test_an_unknown_path_is_404(operator: Person, path: str) -> None:
         ("post", "servers/{id}/"),
         ("get", "servers/{id}/test-connection/"),
         ("put", "servers/{id}/host-key/"),
+        ("get", "automations/{id}/run/"),
+        ("get", "runs/{id}/cancel/"),
         ("get", "auth/token/"),
         ("get", "auth/logout/"),
         ("trace", "servers/"),
@@ -131,7 +156,7 @@ def test_an_unknown_path_is_404(operator: Person, path: str) -> None:
     ],
 )
 def test_a_wrong_method_is_405_and_the_right_ones_are_named(
-    admin: Person, server: Server, method: str, path: str
+    admin: Person, server: Server, run: Run, method: str, path: str
 ) -> None:
     response = admin.api.generic(method.upper(), API + path.format(id=server.pk))
     assert_refused(response, 405)

@@ -87,8 +87,9 @@ MATRIX: dict[tuple[str, str], tuple[Any, Statuses]] = {
     ("patch", "environments/{id}/"): ({"accept_new_host_keys": True}, ADMIN),
     ("delete", "environments/{id}/"): (None, DELETED_BY_ADMIN),
 }
-# The apps above have matrices of their own: incidents/tests/test_{incident,notification}_api.py.
-OTHERS = ("incidents/", "notification")
+# The apps above have matrices of their own: incidents/tests/test_{incident,notification}_api.py and
+# automation/tests/test_api_matrix.py.
+OTHERS = ("incidents/", "notification", "automations/", "runs/")
 CALLS = [
     pytest.param(method, path, data, name, status, id=f"{method} {path} {name}")
     for (method, path), (data, statuses) in MATRIX.items()
