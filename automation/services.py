@@ -72,10 +72,15 @@ def delete(automation: Automation) -> None:
         automation.delete()
 
 
+def with_line_ends(script: str) -> str:
+    """Its lines end as sh wants it, the last one too."""
+    script = script.replace("\r\n", "\n")
+    return script if script.endswith("\n") else f"{script}\n"
+
+
 def _check(automation: Automation) -> None:
-    """Raises ValidationError, by field. Lines of a script end as sh wants it, the last one too."""
-    script = automation.script.replace("\r\n", "\n")
-    automation.script = script if script.endswith("\n") else f"{script}\n"
+    """Raises ValidationError, by field."""
+    automation.script = with_line_ends(automation.script)
     automation.full_clean()
 
 

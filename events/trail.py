@@ -113,8 +113,11 @@ def shown(value: Any) -> str:
 
 
 class EventTrailMixin(_Base):
-    """For a ModelAdmin: its history page is the object's events that this user may read."""
+    """For a ModelAdmin: its history page is the object's events that this user may read, but for
+    those of the types in `trail_without`.
+    """
 
+    trail_without: Collection[str] = ()
     object_history_template = "events/trail.html"
 
     def history_view(
@@ -123,7 +126,8 @@ class EventTrailMixin(_Base):
         """Django's own decides who may look, and answers where there is no such object."""
         response: HttpResponse = super().history_view(request, object_id, extra_context)
         if isinstance(response, TemplateResponse) and response.context_data is not None:
-            response.context_data |= trail(request, response.context_data["object"])
+            instance = response.context_data["object"]
+            response.context_data |= trail(request, instance, self.trail_without)
         return response
 
 
