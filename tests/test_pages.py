@@ -14,7 +14,7 @@ import pytest
 from playwright.sync_api import ConsoleMessage, Page, Route, expect
 
 from tests.portal import Portal
-from tests.test_servers_page import Site, expect_live, expect_not_reloaded
+from tests.test_servers_page import Site, expect_live, expect_not_reloaded, recorded_requests
 
 pytestmark = pytest.mark.stack("embedded")  # what a browser shows comes from no database
 
@@ -148,12 +148,6 @@ def test_inline_code_does_not_run(site: Site, page: Page) -> None:
     assert len([text for text in found if ": violates " in text]) == 2
 
 
-def maintenance_posts(page: Page) -> list[str]:
-    sent: list[str] = []
-    page.on("request", lambda request: sent.append(request.url) if request.method == "POST" else 0)
-    return sent
-
-
 def open_server(site: Site, page: Page, person: str = "alice") -> None:
     site.open(page, person)
     page.get_by_role("link", name="web-01").click()
@@ -219,7 +213,7 @@ def test_one_press_is_one_request_and_says_that_it_is_busy(site: Site, page: Pag
 
 def test_a_question_is_answered_before_anything_is_sent(site: Site, page: Page) -> None:
     open_server(site, page)
-    sent = maintenance_posts(page)
+    sent = recorded_requests(page)
     button = page.locator("#accept")
     dialog = page.get_by_role("dialog", name="Accept this host key?")
     button.click()
