@@ -15,7 +15,7 @@ from automation.models import Automation
 from automation.parameters import InvalidValues
 from automation.serializers import automations
 from events.api import EventTrailMixin
-from servers.asking_admin import NAMED, AskingAdmin, Question
+from servers.confirmation import NAMED, AskingActions, Question
 from servers.inventory_admin import InventoryAdmin, lock
 from servers.models import Server
 
@@ -65,7 +65,7 @@ DISABLE: Final = Question(
 )
 
 
-class AutomationAdmin(EventTrailMixin, InventoryAdmin, AskingAdmin):
+class AutomationAdmin(EventTrailMixin, InventoryAdmin, AskingActions):
     form = AutomationForm
     list_display = ("name", "description", "interpreter", "enabled", "updated_at")
     list_filter = ("enabled", "environments")

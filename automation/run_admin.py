@@ -17,7 +17,7 @@ from automation.models import Run, Target
 from automation.models.run import UNFINISHED
 from automation.serializers import SCRIPT
 from events.api import EventTrailMixin
-from servers.asking_admin import AskingAdmin, Question
+from servers.confirmation import CONFIRMED, AskingActions, Question
 from servers.encryption import DecryptionError
 
 SHOWN_TARGETS: Final = 100
@@ -72,7 +72,7 @@ RETRY: Final = Question(
 )
 
 
-class RunAdmin(EventTrailMixin, AskingAdmin):
+class RunAdmin(EventTrailMixin, AskingActions):
     trail_without = (LogEvent.ADDED.value,)
     list_display = ("number", "name", "status", "targets", "started_by_name", "created_at", "took")
     list_display_links = ("number", "name")
@@ -213,7 +213,7 @@ class RunAdmin(EventTrailMixin, AskingAdmin):
             self.tell(request, f"Runs cancelled, or being stopped: {done}.", done)
 
         # What is over once it is confirmed, is named.
-        wanted = queryset if self.is_confirmed(request) else queryset.filter(status__in=UNFINISHED)
+        wanted = queryset if CONFIRMED in request.POST else queryset.filter(status__in=UNFINISHED)
         return self.ask(request, wanted, CANCEL, cancel)
 
     @admin.action(description="Retry what was not done …", permissions=["retry"])

@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 from django import forms
-from django.contrib import admin, messages
+from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
@@ -12,6 +12,7 @@ from django.urls import reverse
 
 from events.api import EventTrailMixin
 from incidents import markdown, services
+from incidents.admin_actions import IncidentActions
 from incidents.forms import IncidentForm
 from incidents.models import (
     AutomaticIncidents,
@@ -64,7 +65,7 @@ class CommentInline(admin.TabularInline):
 
 
 @admin.register(Incident)
-class IncidentAdmin(EventTrailMixin, admin.ModelAdmin):
+class IncidentAdmin(EventTrailMixin, IncidentActions):
     form = IncidentForm
     list_display = ("title", "severity", "status", "assignee", "created_at", "resolved_at")
     list_filter = ("status", "severity", "automatic")
@@ -82,7 +83,6 @@ class IncidentAdmin(EventTrailMixin, admin.ModelAdmin):
         "closed_at",
         "reopened_at",
     )
-    actions = ("acknowledge", "resolve", "close", "reopen")
 
     @admin.display(description="Affected servers")
     def affected_servers(self, incident: Incident) -> str:
@@ -122,45 +122,6 @@ class IncidentAdmin(EventTrailMixin, admin.ModelAdmin):
         formset.save(commit=False)
         for said in formset.new_objects:
             services.comment(form.instance, request.user, said.text)
-
-    def _bring(self, request: HttpRequest, incidents: QuerySet[Incident], to: str) -> None:
-        done = 0
-        for incident in incidents:
-            try:
-                services.transition_to(incident, to, request.user)
-                done += 1
-            except services.TransitionRefused as error:
-                self.message_user(request, f"{incident}: {error}", messages.WARNING)
-        if done:
-            self.message_user(request, f"Incidents {to} now: {done}.", messages.SUCCESS)
-
-    def has_acknowledge_permission(self, request: HttpRequest) -> bool:
-        return request.user.has_perm("incidents.acknowledge_incident")
-
-    def has_resolve_permission(self, request: HttpRequest) -> bool:
-        return request.user.has_perm("incidents.resolve_incident")
-
-    def has_close_permission(self, request: HttpRequest) -> bool:
-        return request.user.has_perm("incidents.close_incident")
-
-    def has_reopen_permission(self, request: HttpRequest) -> bool:
-        return request.user.has_perm("incidents.reopen_incident")
-
-    @admin.action(description="Acknowledge", permissions=["acknowledge"])
-    def acknowledge(self, request: HttpRequest, queryset: QuerySet[Incident]) -> None:
-        self._bring(request, queryset, Incident.Status.ACKNOWLEDGED)
-
-    @admin.action(description="Resolve", permissions=["resolve"])
-    def resolve(self, request: HttpRequest, queryset: QuerySet[Incident]) -> None:
-        self._bring(request, queryset, Incident.Status.RESOLVED)
-
-    @admin.action(description="Close", permissions=["close"])
-    def close(self, request: HttpRequest, queryset: QuerySet[Incident]) -> None:
-        self._bring(request, queryset, Incident.Status.CLOSED)
-
-    @admin.action(description="Reopen", permissions=["reopen"])
-    def reopen(self, request: HttpRequest, queryset: QuerySet[Incident]) -> None:
-        self._bring(request, queryset, Incident.Status.OPEN)
 
 
 @admin.register(AutomaticIncidents)

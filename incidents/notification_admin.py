@@ -5,18 +5,45 @@ from __future__ import annotations
 from typing import Any, Final
 
 from django import forms
-from django.contrib import admin, messages
+from django.contrib import admin
 from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, QueryDict
 from django.template.response import TemplateResponse
 
-from incidents import channels, deliveries
+from incidents import bell, channels, deliveries
 from incidents.models import Notification, NotificationChannel
 from incidents.models.notification import OCCASIONS, all_occasions
+from servers.confirmation import AskingActions, Question
 
 NEW: Final = {"new_url": "url", "new_secret": "secret"}  # the form's names, and the model's
+
+SEND_TEST: Final = Question(
+    "send_test",
+    "Send a test through these channels?",
+    "What comes of it stands among the notifications.",
+    "Send",
+    facts={"Leads to": lambda channel: channel.label},
+)
+SEND_AGAIN: Final = Question(
+    "send_again",
+    "Send these again?",
+    "Only those are shown that failed, and whose channel is still there. It is tried for another"
+    " day; who got one after all can tell by its key.",
+    "Send again",
+    facts={
+        "To": lambda notification: notification.channel_name,
+        "Last error": lambda notification: notification.last_error,
+    },
+)
+MARK_READ: Final = Question(
+    "mark_read",
+    "Mark these as read?",
+    "Only those are shown that are yours, and not read yet.",
+    "Mark as read",
+    facts={"Of": lambda notification: notification.created_at},
+)
 
 # What was found of a URL: nothing, or why it is wrong.
 Looked = tuple[channels.Checked, ValidationError | None]
@@ -106,7 +133,7 @@ def look_at_url(posted: QueryDict) -> Looked | None:
     return (kind, url), None
 
 
-class ChannelAdmin(admin.ModelAdmin):
+class ChannelAdmin(AskingActions):
     form = ChannelForm
     fields = (
         *("name", "kind", *NEW, "events"),
@@ -187,12 +214,16 @@ class ChannelAdmin(admin.ModelAdmin):
     def has_test_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("incidents.test_notificationchannel")
 
-    @admin.action(description="Send a test", permissions=["test"])
-    def send_test(self, request: HttpRequest, queryset: QuerySet[NotificationChannel]) -> None:
-        for channel in queryset:
-            deliveries.test(channel.pk, channel.name)
-        text = f"Tests queued: {len(queryset)}. What comes of them stands among the notifications."
-        self.message_user(request, text, messages.SUCCESS)
+    @admin.action(description="Send a test …", permissions=["test"])
+    def send_test(
+        self, request: HttpRequest, queryset: QuerySet[NotificationChannel]
+    ) -> HttpResponse | None:
+        def send(channels: list[NotificationChannel], form: dict[str, Any]) -> None:
+            for channel in channels:
+                deliveries.test(channel.pk, channel.name)
+            self.tell(request, f"Tests queued: {len(channels)}.")
+
+        return self.ask(request, queryset, SEND_TEST, send)
 
 
 class SentToFilter(admin.SimpleListFilter):
@@ -209,7 +240,7 @@ class SentToFilter(admin.SimpleListFilter):
         return queryset.filter(channel_name=self.value()) if self.value() else queryset
 
 
-class NotificationAdmin(admin.ModelAdmin):
+class NotificationAdmin(AskingActions):
     """To be looked at; what failed can be sent again by those who may send tests."""
 
     list_display = ("title", "sent_to", "state", "attempts", "created_at")
@@ -222,7 +253,7 @@ class NotificationAdmin(admin.ModelAdmin):
         *("last_error", "next_attempt_at", "created_at", "sent_at", "read_at", "key"),
     )
     readonly_fields = fields
-    actions = ("send_again",)
+    actions = ("send_again", "mark_read")
 
     @admin.display(description="Sent to", ordering="channel_name")
     def sent_to(self, notification: Notification) -> str:
@@ -245,9 +276,24 @@ class NotificationAdmin(admin.ModelAdmin):
     def has_send_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("incidents.test_notificationchannel")
 
-    @admin.action(description="Send again what failed", permissions=["send"])
-    def send_again(self, request: HttpRequest, queryset: QuerySet[Notification]) -> None:
-        count = deliveries.send_again(queryset)
-        level = messages.SUCCESS if count else messages.WARNING
-        text = f"Queued again: {count}. Only what failed, and has a channel, can be sent again."
-        self.message_user(request, text, level)
+    @admin.action(description="Send again …", permissions=["send"])
+    def send_again(
+        self, request: HttpRequest, queryset: QuerySet[Notification]
+    ) -> HttpResponse | None:
+        def send(failed: list[Notification], form: dict[str, Any]) -> None:
+            shown = Notification.objects.filter(pk__in=[row.pk for row in failed])
+            self.tell(request, f"Queued again: {deliveries.send_again(shown)}.")
+
+        failed = queryset.filter(state=Notification.State.FAILED, channel__isnull=False)
+        return self.ask(request, failed, SEND_AGAIN, send)
+
+    @admin.action(description="Mark yours as read …", permissions=["view"])
+    def mark_read(
+        self, request: HttpRequest, queryset: QuerySet[Notification]
+    ) -> HttpResponse | None:
+        def mark(unread: list[Notification], form: dict[str, Any]) -> None:
+            count = sum(bell.mark_read(request.user, row.pk) for row in unread)
+            self.tell(request, f"Marked as read: {count}.")
+
+        yours = queryset.filter(user=request.user.pk, read_at=None)
+        return self.ask(request, yours, MARK_READ, mark)

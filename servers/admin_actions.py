@@ -1,4 +1,4 @@
-"""What the admin does for many servers at once, most of it after it has asked."""
+"""What the admin does for many servers at once."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 
 from servers import checks, maintenance, services, ssh
-from servers.admin_forms import ChangeTagsForm, HostKeysForm, MaintenanceForm
-from servers.asking_admin import AskingAdmin, Question
+from servers.admin_forms import ChangeTagsForm, HostKeysForm, MaintenanceForm, TestForm
+from servers.confirmation import CONFIRMED, AskingActions, Question
 from servers.models import Server
 
 
@@ -26,6 +26,29 @@ def maintenance_of(server: Server) -> str:
     return f"until {end:%Y-%m-%d %H:%M %Z}: {server.maintenance_reason}"
 
 
+def address_of(server: Server) -> str:
+    return f"{server.host}:{server.port}"
+
+
+def seen_of(servers: list[Server]) -> dict[str, str]:
+    """What HostKeysForm is to hold."""
+    offering = [server for server in servers if server.offered_host_key]
+    lines = [f"{server.pk} {ssh.fingerprint(server.offered_host_key)}" for server in offering]
+    return {"seen": "\n".join(lines)}
+
+
+TEST: Final = Question(
+    "test_connection",
+    "Test these connections?",
+    "Each is logged in to as soon as there is room.",
+    "Test",
+    TestForm,
+    {
+        "Address": address_of,
+        "Status": lambda server: server.get_status_display(),
+        "Maintenance": maintenance_of,
+    },
+)
 ACCEPT: Final = Question(
     "accept_host_key",
     "Accept these host keys?",
@@ -34,10 +57,11 @@ ACCEPT: Final = Question(
     "Accept these keys",
     HostKeysForm,
     {
-        "Host": lambda server: server.host,
+        "Address": address_of,
         "Accepted before": lambda server: fingerprint_or_none(server.host_key),
         "Offered": lambda server: fingerprint_or_none(server.offered_host_key),
     },
+    seen_of,
 )
 BEGIN: Final = Question(
     "begin_maintenance",
@@ -46,14 +70,14 @@ BEGIN: Final = Question(
     " begun already, its reason and end are changed.",
     "Begin maintenance",
     MaintenanceForm,
-    {"Host": lambda server: server.host, "Maintenance": maintenance_of},
+    {"Maintenance": maintenance_of},
 )
 END: Final = Question(
     "end_maintenance",
     "End maintenance now?",
     "They are checked soon.",
     "End maintenance",
-    facts={"Host": lambda server: server.host, "Maintenance": maintenance_of},
+    facts={"Maintenance": maintenance_of},
 )
 TAGS: Final = Question(
     "change_tags",
@@ -61,11 +85,11 @@ TAGS: Final = Question(
     "They are changed for all of these servers, or where one would have too many, for none.",
     "Change tags",
     ChangeTagsForm,
-    {"Host": lambda server: server.host, "Tags": lambda server: ", ".join(server.tags) or "–"},
+    {"Tags": lambda server: ", ".join(server.tags) or "–"},
 )
 
 
-class ServerActions(AskingAdmin):
+class ServerActions(AskingActions):
     """The actions on the list of servers."""
 
     actions = (
@@ -85,11 +109,20 @@ class ServerActions(AskingAdmin):
     def has_maintain_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("servers.maintain_server")
 
-    @admin.action(description="Test connection", permissions=["test"])
-    def test_connection(self, request: HttpRequest, queryset: QuerySet[Server]) -> None:
-        asked, left = checks.request_checks(queryset, request.user)
-        self.tell(request, f"Connection tests requested: {len(asked)}.", len(asked))
-        self.warn(request, "Not tested, as they are in maintenance", left)
+    @admin.action(description="Test connection …", permissions=["test"])
+    def test_connection(
+        self, request: HttpRequest, queryset: QuerySet[Server]
+    ) -> HttpResponse | None:
+        def test(servers: list[Server], form: dict[str, Any]) -> None:
+            asked, left = checks.request_checks(servers, request.user)
+            if form["force"]:
+                for server in left:
+                    checks.request_test(server, request.user, force=True)
+                asked, left = servers, []
+            self.tell(request, f"Connection tests requested: {len(asked)}.", len(asked))
+            self.warn(request, "Not tested, as they are in maintenance", left)
+
+        return self.ask(request, queryset, TEST, test)
 
     @admin.action(description="Accept the offered host key …", permissions=["accept"])
     def accept_host_key(
@@ -103,9 +136,9 @@ class ServerActions(AskingAdmin):
             self.tell(request, f"Host keys accepted: {count}.", count)
             self.warn(request, "Left alone, as they do not offer the key that was shown", left)
 
-        if not self.is_confirmed(request):
+        if CONFIRMED not in request.POST:
             queryset = queryset.exclude(offered_host_key="")
-        return self.ask(request, queryset, ACCEPT, accept, seen_of)
+        return self.ask(request, queryset, ACCEPT, accept)
 
     @admin.action(description="Begin maintenance …", permissions=["maintain"])
     def begin_maintenance(
@@ -134,15 +167,6 @@ class ServerActions(AskingAdmin):
             self.tell(request, f"Servers whose tags were changed: {changed}.")
 
         return self.ask(request, queryset, TAGS, change)
-
-
-def seen_of(servers: list[Server]) -> dict[str, str]:
-    lines = (
-        f"{server.pk} {ssh.fingerprint(server.offered_host_key)}"
-        for server in servers
-        if server.offered_host_key
-    )
-    return {"seen": "\n".join(lines)}
 
 
 def accepts(server: Server, fingerprint: str, actor: Any) -> bool:

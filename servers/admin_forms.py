@@ -181,6 +181,10 @@ class EnvironmentForm(ConditionalForm):
         fields = ("name", "accept_new_host_keys")
 
 
+class TestForm(forms.Form):
+    force = forms.BooleanField(required=False, label="Also those in maintenance")
+
+
 class HostKeysForm(forms.Form):
     """`seen` is what was shown to whoever accepts it: a line for each server, key and fingerprint.
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import pytest
@@ -12,6 +11,8 @@ from incidents.models import AutomaticIncidents, Comment, Incident, Notification
 from incidents.tests.cast import create_incident
 from servers.models import Server
 from servers.tests.cast import Person, create_person, create_server, place_events, recorded_events
+from servers.tests.desk import confirm, messages
+from servers.tests.desk import run_action as ask
 
 # On one stack: what the admin does is tested on both by its services.
 pytestmark = [pytest.mark.django_db, pytest.mark.stack("embedded")]
@@ -35,10 +36,10 @@ def desk(person: Person) -> Client:
     return browser
 
 
-def run_action(browser: Client, action: str, *incidents: Incident) -> str:
-    body = {"action": action, "_selected_action": [incident.pk for incident in incidents]}
-    content: bytes = browser.post(PAGE, body, follow=True).content
-    return content.decode()
+def run_action(browser: Client, action: str, *incidents: Incident, **answer: Any) -> Any:
+    """What the list says after the question was confirmed with this answer."""
+    asked = ask(browser, action, *incidents, page=PAGE)
+    return confirm(browser, asked, page=PAGE, **answer) if "question" in asked.context else asked
 
 
 def edit(person: Person, incident: Incident, **values: Any) -> Any:
@@ -218,9 +219,9 @@ def test_the_list_filters_and_searches(viewer: Person, query: str, expected: lis
     ("name", "offered"),
     [
         ("viewer", []),
-        ("responder", ["acknowledge", "resolve", "reopen"]),
-        ("operator", ["acknowledge", "resolve", "close", "reopen"]),
-        ("admin", ["acknowledge", "resolve", "close", "reopen", "delete_selected"]),
+        ("responder", ["acknowledge", "resolve", "reopen", "assign"]),
+        ("operator", ["acknowledge", "resolve", "close", "reopen", "assign"]),
+        ("admin", ["acknowledge", "resolve", "close", "reopen", "assign", "delete_selected"]),
     ],
 )
 def test_each_role_is_offered_its_transitions_and_no_other_runs(
@@ -231,28 +232,51 @@ def test_each_role_is_offered_its_transitions_and_no_other_runs(
         "resolve": "open",
         "close": "resolved",
         "reopen": "closed",
+        "assign": "open",
         "delete_selected": "open",
     }
-    browser = desk(create_person(name))
+    person = create_person(name)
+    browser = desk(person)
     for action, status in actions.items():
         incident = create_incident(status=status)
         page = browser.get(PAGE).content.decode()
         assert (f'value="{action}"' in page) == (action in offered)
+        forged = {"action": action, "select_across": "1", "_selected_action": [incident.pk]}
+        answer = {"confirmed": str(incident.pk), "assignee": person.user.pk}
         with recorded_events() as events:
-            run_action(browser, action, incident)
+            browser.post(PAGE, forged)
+        assert events == []
+        with recorded_events() as events:
+            browser.post(PAGE, forged | answer)
         assert bool(events) == (action in offered and action != "delete_selected")
 
 
 def test_a_transition_says_what_it_did_and_what_not(operator: Person) -> None:
     first, second = create_incident("a"), create_incident("b", "closed")
     with recorded_events() as events:
-        page = run_action(desk(operator), "acknowledge", first, second)
-    assert "Incidents acknowledged now: 1." in page
-    assert [str(m) for m in re.findall(r'class="warning">(.*?)<', page)] == [
-        "B: An incident that is closed cannot become acknowledged."
+        response = run_action(desk(operator), "acknowledge", first, second, comment="Mine.")
+    assert messages(response) == [
+        "Incidents acknowledged now: 1.",
+        "Left alone, as from their status they cannot become acknowledged: b.",
     ]
     [event] = events
+    assert event.data["comment"] == "Mine."
     assert (event.subject, event.actor_username) == (f"incidents.incident/{first.pk}", "operator")
+
+
+def test_many_are_given_to_somebody_who_may_look_at_them_or_to_nobody(
+    operator: Person, responder: Person, outsider: Person
+) -> None:
+    incidents = [create_incident("a"), create_incident("b")]
+    browser = desk(operator)
+    refused = run_action(browser, "assign", *incidents, assignee=outsider.user.pk)
+    assert list(refused.context["form"].errors) == ["assignee"]
+    assert not Incident.objects.exclude(assignee=None)
+    done = run_action(browser, "assign", *incidents, assignee=responder.user.pk)
+    assert messages(done) == ["Incidents of responder: 2."]
+    assert Incident.objects.filter(assignee=responder.user).count() == 2
+    run_action(browser, "assign", incidents[0], assignee="")
+    assert Incident.objects.filter(assignee=None).get() == incidents[0]
 
 
 def test_deleting_emits_and_takes_its_notifications_with_it(admin: Person) -> None:

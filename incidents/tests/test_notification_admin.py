@@ -27,6 +27,8 @@ from incidents.tests.making import (
 from incidents.tests.receivers import LOOPBACK, Hooks
 from servers.models import Environment
 from servers.tests.cast import Job, Person, create_person
+from servers.tests.desk import confirm
+from servers.tests.desk import run_action as ask
 
 # On one stack: what the admin does is tested on both by its services.
 pytestmark = [pytest.mark.django_db, pytest.mark.stack("embedded")]
@@ -72,8 +74,10 @@ def page_of(row: NotificationChannel | Notification) -> str:
 
 
 def run_action(browser: Client, page: str, action: str, *rows: Any) -> str:
-    chosen = {"action": action, "_selected_action": [row.pk for row in rows]}
-    return html.unescape(browser.post(page, chosen, follow=True).content.decode())
+    """What the list says after the question was confirmed, if one was asked."""
+    asked = ask(browser, action, *rows, page=page)
+    answer = confirm(browser, asked, page=page) if "question" in asked.context else asked
+    return html.unescape(answer.content.decode())
 
 
 def errors(response: Any) -> dict[str, Any]:
@@ -314,6 +318,20 @@ def test_who_may_not_send_is_not_offered_to(viewer: Person, channel: Notificatio
     run_action(browser, NOTIFICATIONS, "send_again", failed)
     failed.refresh_from_db()
     assert failed.state == "failed"
+
+
+def test_only_ones_own_are_marked_as_read(operator: Person, viewer: Person) -> None:
+    grant(operator, "incidents.view_notification")
+    channel = create_channel("https://example.com")
+    own = create_notification(None, user=operator.user)
+    others = [create_notification(None, user=viewer.user), create_notification(channel)]
+    browser = desk(operator)
+    assert "Marked as read: 1." in run_action(browser, NOTIFICATIONS, "mark_read", own, *others)
+    forged = {"action": "mark_read", "select_across": "1", "_selected_action": "0"}
+    browser.post(NOTIFICATIONS, forged | {"confirmed": str(others[0].pk)})
+    own.refresh_from_db()
+    assert own.read_at
+    assert Notification.objects.filter(read_at=None).count() == 2
 
 
 def test_they_go_with_their_incident_and_their_user(

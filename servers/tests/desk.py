@@ -8,7 +8,6 @@ from typing import Any
 
 from django.test import Client
 
-from servers.models import Server
 from servers.tests.cast import Person
 
 PAGE = "/admin/servers/server/"
@@ -46,14 +45,14 @@ def errors(response: Any) -> dict[str, list[str]]:
     return found
 
 
-def run_action(browser: Client, action: str, *servers: Server) -> Any:
-    keys = [server.pk for server in servers]
-    return browser.post(PAGE, {"action": action, "_selected_action": keys}, follow=True)
+def run_action(browser: Client, action: str, *rows: Any, page: str = PAGE) -> Any:
+    keys = [row.pk for row in rows]
+    return browser.post(page, {"action": action, "_selected_action": keys}, follow=True)
 
 
-def confirm(browser: Client, question: Any, **values: Any) -> Any:
+def confirm(browser: Client, question: Any, page: str = PAGE, **values: Any) -> Any:
     """The answer to a page that asked, with what it hides in its form."""
-    return browser.post(PAGE, hidden(question) | values, follow=True)
+    return browser.post(page, hidden(question) | values, follow=True)
 
 
 def hidden(question: Any) -> dict[str, str]:

@@ -31,7 +31,7 @@ ACTIONS = {
     "change_tags": "servers.change_server",
     "delete_selected": "servers.delete_server",
 }
-ANSWERS = {"reason": "disks", "until": LATER, "add": "web", "post": "yes"}
+ANSWERS = {"reason": "disks", "until": LATER, "add": "web", "force": "on", "post": "yes"}
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def test_an_action_is_offered_and_open_to_whom_it_is_granted_alone(
     assert state() != before
 
 
-@pytest.mark.parametrize("action", [*list(ACTIONS)[1:]])
+@pytest.mark.parametrize("action", ACTIONS)
 def test_it_asks_before_it_does_anything(admin: Person, fleet: list[Server], action: str) -> None:
     before = state()
     with recorded_events() as events:
@@ -110,8 +110,9 @@ def test_a_test_of_many_is_asked_for_and_those_in_maintenance_are_named(
 ) -> None:
     other = create_server("c")
     Server.objects.update(next_check_at=None)
+    browser = desk(responder)
     with committing():
-        response = run_action(desk(responder), "test_connection", *fleet)
+        response = confirm(browser, run_action(browser, "test_connection", *fleet))
     assert messages(response) == [
         "Connection tests requested: 1.",
         "Not tested, as they are in maintenance: b.",
@@ -123,10 +124,28 @@ def test_a_test_of_many_is_asked_for_and_those_in_maintenance_are_named(
     assert other.next_check_at is None
 
 
+def test_a_forced_test_is_of_those_in_maintenance_too(
+    responder: Person,
+    fleet: list[Server],
+    committing: Callable[[], AbstractContextManager[Any]],
+    jobs: Callable[[], list[Job]],
+) -> None:
+    browser = desk(responder)
+    with committing():
+        question = run_action(browser, "test_connection", *fleet)
+        response = confirm(browser, question, force="on")
+    assert messages(response) == ["Connection tests requested: 2."]
+    fleet[1].refresh_from_db()
+    assert fleet[1].status == "testing"
+    tasks = sorted(job.task for job in jobs())
+    assert tasks == ["servers.tasks.run_due_checks", "servers.tasks.test_connection"]
+
+
 def test_a_message_names_no_more_than_ten(responder: Person) -> None:
     end = timezone.now() + timedelta(hours=1)
     servers = [create_server(f"s{number:02}", maintenance_until=end) for number in range(12)]
-    [text] = messages(run_action(desk(responder), "test_connection", *servers))
+    browser = desk(responder)
+    [text] = messages(confirm(browser, run_action(browser, "test_connection", *servers)))
     assert text.endswith("s08, s09 and 2 more.")
 
 

@@ -1,4 +1,4 @@
-"""Actions of the admin that ask before they do anything, also those of the apps above."""
+"""Actions of the admin that ask before they do anything, for the admins of all apps."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any, Final
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.contrib.admin.utils import display_for_value
 from django.core.exceptions import ValidationError
+from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
@@ -24,32 +26,35 @@ else:
 CONFIRMED: Final = "confirmed"  # in the form that asks: the keys of the rows that it showed
 NAMED: Final = 10  # rows in a message
 
+# Does it for rows that were shown, with the form's values. What ValidationError says is an error
+# of the form, and then nothing was done.
+Do = Callable[[list[Any], dict[str, Any]], None]
+
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is asked before `action` is run for rows of which these `facts` are shown."""
+    """What is asked before `action` is run for rows of which these `facts` are shown.
+
+    `initial` makes of the rows what the form holds at first.
+    """
 
     action: str
     title: str
     text: str
     answer: str
     form: type[forms.Form] = forms.Form
-    facts: dict[str, Callable[[Any], str]] = field(default_factory=dict)
+    facts: Mapping[str, Callable[[Any], Any]] = field(default_factory=dict)
+    initial: Callable[[list[Any]], dict[str, Any]] = lambda rows: {}
 
     def facts_of(self, row: Any) -> list[tuple[str, str]]:
-        return [(name, show(row)) for name, show in self.facts.items()]
+        return [(name, display_for_value(show(row), "–")) for name, show in self.facts.items()]
 
 
-class AskingAdmin(_Admin):
-    """Asks, and says what came of it. Django asks for an action's permissions at both steps."""
+class AskingActions(_Admin):
+    """Django asks for an action's permissions at both steps."""
 
     def ask(
-        self,
-        request: HttpRequest,
-        queryset: QuerySet[Any],
-        question: Question,
-        do: Callable[[list[Any], dict[str, Any]], None],
-        initial: Callable[[list[Any]], Mapping[str, Any]] = lambda rows: {},
+        self, request: HttpRequest, queryset: QuerySet[Any], question: Question, do: Do
     ) -> HttpResponse | None:
         """Does it for what was shown, once that is confirmed and the form is in order."""
         rows = chosen(request, queryset)
@@ -57,9 +62,8 @@ class AskingAdmin(_Admin):
             text = "There was nothing to be done for any of them."
             self.message_user(request, text, messages.WARNING)
             return None
-        form = question.form(
-            request.POST if self.is_confirmed(request) else None, initial=initial(rows)
-        )
+        given = request.POST if CONFIRMED in request.POST else None
+        form = question.form(given, initial=question.initial(rows))
         if form.is_valid() and not refused(form, do, rows):
             return None
         context = {
@@ -72,20 +76,20 @@ class AskingAdmin(_Admin):
             "keys": ",".join(str(row.pk) for row in rows),
             "confirmed_name": CONFIRMED,
             "action_checkbox_name": ACTION_CHECKBOX_NAME,
+            "list_url": f"admin:{self.opts.app_label}_{self.opts.model_name}_changelist",
+            "change_url": f"admin:{self.opts.app_label}_{self.opts.model_name}_change",
         }
         return TemplateResponse(request, "admin/confirm_action.html", context)
 
-    @staticmethod
-    def is_confirmed(request: HttpRequest) -> bool:
-        return CONFIRMED in request.POST
-
     def tell(self, request: HttpRequest, text: str, count: int = 1) -> None:
+        """Unless it was done for none."""
         if count:
             self.message_user(request, text, messages.SUCCESS)
 
     def warn(self, request: HttpRequest, reason: str, rows: Sequence[Any]) -> None:
+        """Names the rows for which it was not done, if there are any."""
         if rows:
-            named = ", ".join(map(str, rows[:NAMED]))
+            named = ", ".join(str(row) for row in rows[:NAMED])
             more = f" and {len(rows) - NAMED} more" if len(rows) > NAMED else ""
             self.message_user(request, f"{reason}: {named}{more}.", messages.WARNING)
 
@@ -103,12 +107,11 @@ def is_key(text: str) -> bool:
     return text.isdecimal() and len(text) <= len(str(LARGEST_KEY)) and int(text) <= LARGEST_KEY
 
 
-def refused(
-    form: forms.Form, do: Callable[[list[Any], dict[str, Any]], None], rows: list[Any]
-) -> bool:
+def refused(form: forms.Form, do: Do, rows: list[Any]) -> bool:
     """What the services find wrong becomes an error of the form."""
     try:
-        do(rows, form.cleaned_data)
+        with transaction.atomic():
+            do(rows, form.cleaned_data)
     except ValidationError as error:
         form.add_error(None, error)
     return bool(form.errors)
