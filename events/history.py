@@ -11,7 +11,6 @@ from django.db.models import QuerySet
 from django.db.models.functions import Length
 
 from events import log
-from events.cohorts import Filter
 from events.log import Head
 from events.models import Event
 from events.question import Question
@@ -52,7 +51,7 @@ def page(asked: Question, keys: Collection[str], head: Head) -> Page:
 def _newer(asked: Question, keys: frozenset[str], head: Head) -> Page:
     after = head.floor - 1 if asked.after is None else asked.after
     upto = head.position if asked.filter.subject else min(head.position, after + SPAN)
-    rows = _matching(asked.filter).filter(position__gt=after, position__lte=upto)
+    rows = _matching(asked).filter(position__gt=after, position__lte=upto)
     events, reached = _search(rows.order_by("position"), "position__gt", asked, keys)
     floor = _floor()
     if asked.after is not None and not floor - 1 <= asked.after <= head.position:
@@ -64,19 +63,21 @@ def _newer(asked: Question, keys: frozenset[str], head: Head) -> Page:
 def _older(asked: Question, before: int, keys: frozenset[str], head: Head) -> Page:
     before = min(before, head.position + 1)
     down_to = head.floor if asked.filter.subject else max(before - SPAN, head.floor)
-    rows = _matching(asked.filter).filter(position__lt=before, position__gte=down_to)
+    rows = _matching(asked).filter(position__lt=before, position__gte=down_to)
     events, reached = _search(rows.order_by("-position"), "position__lt", asked, keys)
     floor = _floor()
     cursor = max(down_to if reached is None else reached, floor)
     return Page(_kept(events[::-1], floor), cursor, more=cursor > floor)
 
 
-def _matching(wanted: Filter) -> QuerySet[Event]:
+def _matching(asked: Question) -> QuerySet[Event]:
     rows = Event.objects.all()
-    if wanted.subject:
-        rows = rows.filter(subject=wanted.subject)
-    if wanted.types:
-        rows = rows.filter(log.of_types(wanted.types))
+    if asked.filter.subject:
+        rows = rows.filter(subject=asked.filter.subject)
+    if asked.filter.types:
+        rows = rows.filter(log.of_types(asked.filter.types))
+    if asked.actor:
+        rows = rows.filter(actor_username=asked.actor)
     return rows
 
 

@@ -137,7 +137,7 @@ def readable_keys(user: Any) -> frozenset[str]:
 
 def entity_tag(asked: Question, keys: frozenset[str], head: Head, media_type: str) -> str:
     """A strong validator, RFC 9110, 8.8.1, of the answer; the same in every process."""
-    wanted = (asked.after, asked.before, asked.limit, asked.filter.subject)
+    wanted = (asked.after, asked.before, asked.limit, asked.filter.subject, asked.actor)
     names = sorted(asked.filter.types)
     made_of = (head.position, head.floor, wanted, names, sorted(keys), media_type)
     return f'"{hashlib.sha256(repr(made_of).encode()).hexdigest()[:32]}"'

@@ -132,6 +132,7 @@ class EventsDescription(OpenApiViewExtension):  # type: ignore[no-untyped-call]
                 _position("before", "The last events before this position, instead of `after`."),
                 OpenApiParameter("types", description="Comma list; `server.*` is all below."),
                 OpenApiParameter("subject", description="Such as `servers.server/42`."),
+                OpenApiParameter("actor", description="The user name of whoever acted."),
                 OpenApiParameter("limit", {"type": "integer", "minimum": 1, "maximum": LARGEST}),
             ],
             responses={

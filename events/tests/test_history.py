@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from asgiref.sync import sync_to_async
@@ -32,6 +33,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 TYPES = ["note.written", "note.shouted", "Note.capital", "notes.many", "n_te.x", "note", "pad.torn"]
 LENGTH = 100  # events of a random log
 SUBJECTS = ["", "notes.note/1", "notes.note/2", "Notes.note/1"]
+ACTORS = ["", "ann", "Ann", "anna", "root (manage.py emit)"]
 FILTERS: list[dict[str, Any]] = [
     {},
     {"types": ["pad.torn"]},
@@ -40,6 +42,9 @@ FILTERS: list[dict[str, Any]] = [
     {"types": ["nothing.of_this"]},
     {"subject": "notes.note/1"},
     {"types": ["note.*", "pad.torn"], "subject": "notes.note/2"},
+    {"actor": "ann"},
+    {"actor": "root (manage.py emit)", "types": ["note.*"]},
+    {"actor": "Ann", "subject": "notes.note/1"},
 ]
 
 
@@ -64,9 +69,11 @@ def cast(chief: User, outsider: User, reader: User) -> dict[str, tuple[User, set
     }
 
 
-def made(audience: list[str], type: str = "note.written", subject: str = "") -> Event:
-    moment = timezone.now()
-    return Event(type=type, subject=subject, audience=audience, data={}, timestamp=moment)  # type: ignore[misc]
+def made(
+    audience: list[str], type: str = "note.written", subject: str = "", actor: str = ""
+) -> Event:
+    about: dict[str, Any] = {"type": type, "subject": subject, "actor_username": actor}
+    return Event(audience=audience, data={}, timestamp=timezone.now(), **about)  # type: ignore[misc]
 
 
 def write(count: int, audience: list[str], type: str = "note.written") -> None:
@@ -80,7 +87,10 @@ def write_at_random(chance: random.Random, users: list[User]) -> None:
         audience = chance.sample(keys, chance.choice([1, 1, 2]))
         internal = chance.random() < 0.1
         made(
-            [INTERNAL] if internal else audience, chance.choice(TYPES), chance.choice(SUBJECTS)
+            [INTERNAL] if internal else audience,
+            chance.choice(TYPES),
+            chance.choice(SUBJECTS),
+            chance.choice(ACTORS),
         ).save()
     place()
 
@@ -103,7 +113,8 @@ def expected(keys: set[str], wanted: dict[str, Any]) -> list[int]:
             event.type == name or (name.endswith(".*") and event.type.startswith(name[:-1]))
             for name in names
         )
-        return named and event.subject == wanted.get("subject", event.subject)
+        about = event.subject == wanted.get("subject", event.subject)
+        return named and about and event.actor_username == wanted.get("actor", event.actor_username)
 
     rows = Event.objects.order_by("position")
     return [row.position or 0 for row in rows if keys & set(row.audience) and admits(row)]
@@ -115,6 +126,8 @@ def query_of(wanted: dict[str, Any], limit: int) -> str:
         parts.append("types=" + ",".join(wanted["types"]))
     if "subject" in wanted:
         parts.append("subject=" + wanted["subject"])
+    if "actor" in wanted:
+        parts.append("actor=" + quote(wanted["actor"]))
     return "&".join(parts)
 
 
@@ -355,6 +368,8 @@ def test_nobody_reads_without_credentials(transactional_db: Any) -> None:
         ("types=a&types=b", "types"),
         ("subject=server", "subject"),
         ("subject=a.b/%00", "subject"),
+        ("actor=%00", "actor"),
+        ("actor=" + 151 * "a", "actor"),
         ("last_event_id=1", "last_event_id"),
         ("colour=red", "colour"),
         ("&".join(f"p{n}=1" for n in range(30)), "The query is malformed"),
@@ -422,6 +437,7 @@ def test_a_tag_is_good_for_one_reader_and_one_question(reader: User) -> None:
         "types=a",
         "types=a,b",
         "subject=a.b/1",
+        "actor=ann",
     ]
     clients = [client_of(reader), client_of(twin)]
     tags = {client.get(f"{EVENTS}?{query}")["ETag"] for query in queries for client in clients}
