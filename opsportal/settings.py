@@ -109,7 +109,7 @@ MIDDLEWARE = [
 ROOT_URLCONF = "opsportal.urls"
 ASGI_APPLICATION = "opsportal.asgi.application"
 LOGIN_URL = "login"
-LOGIN_REDIRECT_URL = "servers:list"
+LOGIN_REDIRECT_URL = "home"
 LOGOUT_REDIRECT_URL = "login"
 
 TEMPLATES = [

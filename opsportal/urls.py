@@ -1,7 +1,6 @@
 from django.contrib import admin
 from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import URLPattern, URLResolver, include, path, re_path
-from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView
 from rest_framework.routers import DefaultRouter
 
@@ -10,7 +9,9 @@ from automation.api import AutomationViewSet, RunViewSet
 from incidents.api import ChannelViewSet, IncidentStats, IncidentViewSet, NotificationViewSet
 from opsportal import monitor, views
 from opsportal.dashboard import DashboardStats
+from opsportal.explorer import Explorer
 from opsportal.metrics import Metrics
+from opsportal.overview import Overview
 from opsportal.rest import not_found
 from servers.api import CredentialViewSet, EnvironmentViewSet, ServerViewSet
 
@@ -43,12 +44,13 @@ api: list[URLPattern | URLResolver] = [
 ]
 
 urlpatterns = [
-    path("", RedirectView.as_view(pattern_name="servers:list"), name="home"),
+    path("", Overview.as_view(), name="home"),
     path("login/", LoginView.as_view(redirect_authenticated_user=True), name="login"),
     path("logout/", LogoutView.as_view(), name="logout"),
     path("servers/", include("servers.urls")),
     path("incidents/", include("incidents.urls")),
     path("notifications/", include("incidents.notification_urls")),
+    path("events/", Explorer.as_view(), name="explorer"),
     path("streams/", monitor.Monitor.as_view(), name="streams"),
     path("admin/", admin.site.urls),
     path("api/v1/", include(api)),

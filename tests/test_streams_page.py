@@ -184,6 +184,8 @@ def test_who_is_not_of_the_staff_learns_of_no_process(site: Site, page: Page) ->
     expect(page.locator("#processes")).to_have_count(0)
     page.goto(site.web.url("/servers/"))
     expect(page.get_by_role("link", name="Servers")).to_be_visible()
+    page.get_by_role("button", name="Account").click()
+    expect(page.get_by_role("link", name="API docs")).to_be_visible()
     expect(page.get_by_role("link", name="Streams")).to_have_count(0)
 
 
@@ -194,8 +196,10 @@ def test_who_is_not_logged_in_goes_to_the_login(site: Site, page: Page) -> None:
 
 def test_the_staff_finds_it_in_the_navigation(site: Site, page: Page) -> None:
     site.open(page, "alice", "/servers/")
+    page.get_by_role("button", name="Account").click()
     page.get_by_role("link", name="Streams").click()
     expect(page.get_by_role("heading", name="Streams")).to_be_visible()
+    page.get_by_role("button", name="Account").click()
     expect(page.get_by_role("link", name="Streams")).to_have_attribute("aria-current", "page")
 
 

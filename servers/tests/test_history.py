@@ -145,7 +145,18 @@ def test_periods_and_uptimes_agree_with_the_state_of_each_minute(
         uptime = history.uptimes([server.pk], window * MINUTE)[server.pk]
         assert uptime.up == 60 * last.count("success")
         assert uptime.down == 60 * last.count("failed")
+        assert_spans(model.minutes, clock, window)
         transaction.set_rollback(True)
+
+
+def assert_spans(minutes: list[str], clock: Clock, window: int) -> None:
+    """The uptimes of spans of seven minutes, against the state of each minute."""
+    first = clock.minute - window
+    spans = history.fleet_uptimes(clock() - window * MINUTE, 7 * MINUTE, -(-window // 7))
+    for number, uptime in enumerate(spans):
+        start, end = (max(first + 7 * each, 0) for each in (number, number + 1))
+        assert uptime.up == 60 * minutes[start:end].count("success")
+        assert uptime.down == 60 * minutes[start:end].count("failed")
 
 
 def lasted(start: datetime, end: datetime | None, clock: Clock) -> int:

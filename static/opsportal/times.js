@@ -15,12 +15,15 @@ const absolute = new Intl.DateTimeFormat("en-GB", {
   timeZoneName: "short",
 });
 
+const clock = new Intl.DateTimeFormat("en-GB", { ...DAY_AND_TIME, second: "2-digit" });
+
 // How an element shows its time, by its `data-as`; as an age where it has none.
 const SHOWN_AS = {
   age,
   span: (time) => span((Date.now() - Date.parse(time)) / 1_000),
   left,
   moment: (time) => moment.format(new Date(time)),
+  clock: (time) => clock.format(new Date(time)),
 };
 
 /**

@@ -1,0 +1,67 @@
+"""The start page: how everything is at this moment, kept true by the stream."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from django.contrib.auth.mixins import LoginRequiredMixin
+from django.db import transaction
+from django.utils import timezone
+from django.utils.decorators import method_decorator
+from django.views.generic import TemplateView
+
+from events.activity import per_minute
+from events.cohorts import Filter
+from events.question import Question
+from opsportal import charts, sentences
+from opsportal.panels import PANELS
+from opsportal.reading import Reading
+from opsportal.sentences import QUIET
+
+FED: Final = 30  # events in the feed
+MINUTES: Final = 60  # of the chart
+
+
+# Its queries are of moments after its cursor, each: events of between are applied again, which
+# does no harm. A transaction would take SQLite's one lock for writing.
+@method_decorator(transaction.non_atomic_requests, name="dispatch")
+class Overview(LoginRequiredMixin, TemplateView):
+    """Panels of the domains that the reader may view, and a feed of what the reader may read."""
+
+    template_name = "opsportal/overview.html"
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        reading = Reading.of(self.request.user)
+        types = [each.name for each in reading.types() if each.name not in QUIET]
+        allowed = [panel for panel in PANELS if panel.permission in reading.keys]
+        return super().get_context_data(**kwargs) | {
+            "cursor": reading.head.position,
+            "panels": [(panel, panel.read()) for panel in allowed],
+            "types": types,
+            "is_empty": not (allowed or types),
+            "feed": _feed(reading, types),
+            "activity": (activity := _activity(reading, types)),
+            "columns": charts.columns(activity["counts"]),
+            "telling": sentences.for_scripts(),
+            "fed": FED,
+        }
+
+
+def _feed(reading: Reading, types: list[str]) -> list[dict[str, Any]]:
+    """The last events of these types, the newest first."""
+    if not types:
+        return []
+    wanted = Filter(frozenset(types))
+    page = reading.page(Question(None, reading.head.position + 1, FED, wanted))
+    return page.events[::-1]
+
+
+def _activity(reading: Reading, types: list[str]) -> dict[str, Any]:
+    start, counts = per_minute(reading.keys, types, MINUTES)
+    return {
+        "start": start.timestamp() * 1000,
+        "now": timezone.now().timestamp() * 1000,
+        "counts": counts,
+        "total": sum(counts),
+        "peak": max(counts),
+    }

@@ -1,0 +1,36 @@
+/** What the parts of a page follow: each says what it wants, and one stream serves all of them. */
+
+import { openStream } from "./connection.js";
+
+/** @typedef {import("../events/stream.js").StreamEvent} StreamEvent */
+
+/** @type {Map<string, Array<(event: StreamEvent) => void>>} */
+const followers = new Map();
+
+/**
+ * To be called before the stream is opened.
+ *
+ * @param {Record<string, (event: StreamEvent) => void>} handlers by the type of their events
+ */
+export function follow(handlers) {
+  for (const [type, handle] of Object.entries(handlers)) {
+    followers.set(type, [...(followers.get(type) ?? []), handle]);
+  }
+}
+
+/**
+ * Opens the stream. What cannot be replayed is fetched anew, with the page.
+ *
+ * @param {string[]} needed types whose events the page shows: without one of them, rights have ended
+ *   while nobody was connected, and the page says itself what is left
+ */
+export function openFollowed(needed) {
+  const { stream } = openStream([...followers.keys()]);
+  for (const [type, handlers] of followers) {
+    for (const handle of handlers) stream.on(type, handle);
+  }
+  stream.on("stream.reset", () => location.reload());
+  stream.on("stream.open", ({ data }) => {
+    if (!needed.every((type) => data.types.includes(type))) location.reload();
+  });
+}
