@@ -1,14 +1,14 @@
 /**
  * A list of events, the newest first, which takes in many a second.
  *
- * However fast they come, the list is touched once a frame at most, and holds so many rows and no
- * more. While it is held, as somebody reads it, what comes waits; of what waits only as many are
- * kept as the list has room for.
+ * However fast they come, the list takes a few rows a frame, and holds so many and no more. While
+ * it is held, as somebody reads it, what comes waits; of what waits only as many are kept as the
+ * list has room for. There is never a gap between its rows.
  */
 
 import { highlight } from "./highlight.js";
 
-const A_FEW = 20; // rows in a frame that may glow: of more, nobody sees which ones are new
+const AT_ONCE = 10; // rows made in one frame, so that nothing else has to wait for long
 
 /**
  * @param {object} options
@@ -25,14 +25,21 @@ const A_FEW = 20; // rows in a frame that may glow: of more, nobody sees which o
 export function eventList({ list, most, row, isHeld, onWaiting, onCut = () => {} }) {
   let waiting = []; // the oldest first
   let count = 0; // of those that came, also those that the list has no room for
+  let isCut = false; // whether some of them were dropped: then no row of before may stay
   let frame = 0;
 
   function add(event) {
     count += 1;
     waiting.push(event);
     // Not at each one, as the beginning of an array is dear to cut off; a hidden tab has no frames.
-    if (waiting.length >= 2 * most()) waiting = waiting.slice(-most());
+    if (waiting.length >= 2 * most()) drop();
     show();
+  }
+
+  function drop() {
+    if (waiting.length <= most()) return;
+    waiting = waiting.slice(-most());
+    isCut = true;
   }
 
   function show() {
@@ -41,21 +48,29 @@ export function eventList({ list, most, row, isHeld, onWaiting, onCut = () => {}
 
   function update() {
     frame = 0;
-    if (!isHeld()) insert();
-    onWaiting(count);
+    if (isHeld()) {
+      onWaiting(count);
+    } else {
+      insert();
+      onWaiting(0);
+    }
   }
 
   function insert() {
-    const rows = waiting.slice(-most()).reverse().map(row);
-    waiting = [];
-    count = 0;
+    drop();
+    if (isCut) list.replaceChildren();
+    const rows = waiting.splice(0, AT_ONCE).reverse().map(row);
+    count = waiting.length;
     list.prepend(...rows);
     cut();
-    if (rows.length <= A_FEW) rows.forEach(highlight);
+    // Of many, nobody sees which ones are new.
+    if (waiting.length) show();
+    else rows.forEach(highlight);
   }
 
   function cut() {
-    if (list.childElementCount <= most()) return;
+    if (!isCut && list.childElementCount <= most()) return;
+    isCut = false;
     while (list.childElementCount > most()) list.lastElementChild.remove();
     onCut(list.lastElementChild);
   }

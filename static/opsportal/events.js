@@ -66,6 +66,7 @@ let isPaused = false;
 
 /** Rows that are read must not move: where one is open, and where the list's top is out of sight. */
 function isRead() {
+  if (list.hidden) return false;
   const { bottom } = find("tools").getBoundingClientRect();
   return list.querySelector("[open]") !== null || list.getBoundingClientRect().top < bottom - 4;
 }
@@ -76,6 +77,7 @@ const live = eventList({
   row: rowOf,
   isHeld: () => isPaused || isRead(),
   onWaiting(count) {
+    showWhetherAny();
     find("show-waiting").hidden = !count;
     find("show-waiting").textContent = `Show ${count} new`;
   },
@@ -83,6 +85,11 @@ const live = eventList({
     setOlder(oldest.dataset.event);
   },
 });
+
+function showWhetherAny() {
+  list.hidden = !list.childElementCount;
+  find("none").hidden = !list.hidden;
+}
 
 function passes({ subject, actor }) {
   const { subject: wantedSubject, actor: wantedActor } = list.dataset;
@@ -157,6 +164,7 @@ function append(page) {
   const older = page.getElementById("older");
   find("older").href = older.getAttribute("href");
   find("older").hidden = older.hidden;
+  showWhetherAny();
   find("none-text").textContent = page.getElementById("none-text").textContent;
 }
 
