@@ -11,14 +11,10 @@ from django.utils.decorators import method_decorator
 from django.views.generic import TemplateView
 
 from events.activity import per_minute
-from events.cohorts import Filter
-from events.question import Question
-from opsportal import charts, sentences
+from opsportal import charts, feed, sentences
 from opsportal.panels import PANELS
 from opsportal.reading import Reading
-from opsportal.sentences import QUIET
 
-FED: Final = 30  # events in the feed
 MINUTES: Final = 60  # of the chart
 
 
@@ -32,28 +28,19 @@ class Overview(LoginRequiredMixin, TemplateView):
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         reading = Reading.of(self.request.user)
-        types = [each.name for each in reading.types() if each.name not in QUIET]
+        types = feed.types(reading)
         allowed = [panel for panel in PANELS if panel.permission in reading.keys]
         return super().get_context_data(**kwargs) | {
             "cursor": reading.head.position,
             "panels": [(panel, panel.read()) for panel in allowed],
             "types": types,
             "is_empty": not (allowed or types),
-            "feed": _feed(reading, types),
+            "feed": feed.last(reading, types),
             "activity": (activity := _activity(reading, types)),
             "columns": charts.columns(activity["counts"]),
             "telling": sentences.for_scripts(),
-            "fed": FED,
+            "fed": feed.MOST,
         }
-
-
-def _feed(reading: Reading, types: list[str]) -> list[dict[str, Any]]:
-    """The last events of these types, the newest first."""
-    if not types:
-        return []
-    wanted = Filter(frozenset(types))
-    page = reading.page(Question(None, reading.head.position + 1, FED, wanted))
-    return page.events[::-1]
 
 
 def _activity(reading: Reading, types: list[str]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from django.contrib.admin import ModelAdmin, site
 from django.contrib.auth.models import Group, Permission, User
+from django.contrib.sessions.backends.db import SessionStore
 from django.core.exceptions import PermissionDenied
 from django.db import connection
 from django.test import Client, RequestFactory
@@ -248,6 +249,7 @@ def visit_trail(user: User, group: Group, query: str = "") -> str:
     """The text of the group's history page."""
     request = RequestFactory().get(f"/?{query}")
     request.user = user
+    request.session = SessionStore()
     response: Any = TrailAdmin(Group, site).history_view(request, str(group.pk))
     return html.unescape(response.render().content.decode())
 

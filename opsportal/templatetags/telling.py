@@ -11,9 +11,24 @@ from django import template
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from opsportal import sentences
+from opsportal import feed, sentences
+from opsportal.reading import Reading
 
 register = template.Library()
+
+
+@register.simple_tag(takes_context=True)
+def what_happens(context: template.Context) -> dict[str, Any]:
+    """The feed, and the cursor from before it, for pages that have no other state to keep true."""
+    reading = Reading.of(context["user"])
+    types = feed.types(reading)
+    return {
+        "cursor": reading.head.position,
+        "types": types,
+        "events": feed.last(reading, types),
+        "most": feed.MOST,
+        "telling": sentences.for_scripts(),
+    }
 
 
 @register.simple_tag

@@ -1,6 +1,7 @@
 /** Events a minute over the last hour: those that the feed tells of. */
 
 import { drawColumns, serverClock, write } from "./charts.js";
+import { follow } from "./following.js";
 
 const MINUTE = 60_000; // ms
 const find = (id) => document.getElementById(id);
@@ -25,7 +26,7 @@ function draw() {
 }
 
 /** @param {import("../events/stream.js").StreamEvent} event */
-export function countEvent({ timestamp }) {
+function countEvent({ timestamp }) {
   const moment = Date.parse(timestamp);
   shift(moment);
   const minute = Math.floor((moment - start) / MINUTE);
@@ -34,9 +35,10 @@ export function countEvent({ timestamp }) {
   frame ||= requestAnimationFrame(draw);
 }
 
-/** Lets minutes pass, also those in which nothing happens. */
-export function keepMinutes() {
-  const { now } = JSON.parse(find("activity-counts").textContent);
-  const clock = serverClock(now);
-  setInterval(() => shift(clock()) && draw(), MINUTE / 12);
-}
+const types = find("feed").dataset.types.split(",").filter(Boolean);
+follow(Object.fromEntries(types.map((type) => [type, countEvent])));
+
+// Minutes pass also in which nothing happens.
+const { now } = JSON.parse(find("activity-counts").textContent);
+const clock = serverClock(now);
+setInterval(() => shift(clock()) && draw(), MINUTE / 12);

@@ -1,6 +1,5 @@
-/** What happens, in words, as it happens; and how much of it. */
+/** What happens, in words, as it happens. */
 
-import { countEvent, keepMinutes } from "./activity.js";
 import { eventList } from "./event_list.js";
 import { follow } from "./following.js";
 import { tell } from "./sentences.js";
@@ -30,12 +29,6 @@ function happening(event) {
   return row;
 }
 
-function take(event) {
-  feed.add(event);
-  countEvent(event);
-}
-
-follow(Object.fromEntries(list.dataset.types.split(",").filter(Boolean).map((type) => [type, take])));
-keepMinutes();
+follow(Object.fromEntries(list.dataset.types.split(",").filter(Boolean).map((type) => [type, feed.add])));
 list.addEventListener("mouseleave", feed.show);
 list.addEventListener("focusout", feed.show);

@@ -23,14 +23,15 @@ export function follow(handlers) {
  *
  * @param {string[]} needed types whose events the page shows: without one of them, rights have ended
  *   while nobody was connected, and the page says itself what is left
+ * @param {() => void} [renew] does so; the page is loaded anew if it is left out
  */
-export function openFollowed(needed) {
+export function openFollowed(needed, renew = () => location.reload()) {
   const { stream } = openStream([...followers.keys()]);
   for (const [type, handlers] of followers) {
     for (const handle of handlers) stream.on(type, handle);
   }
-  stream.on("stream.reset", () => location.reload());
+  stream.on("stream.reset", renew);
   stream.on("stream.open", ({ data }) => {
-    if (!needed.every((type) => data.types.includes(type))) location.reload();
+    if (!needed.every((type) => data.types.includes(type))) renew();
   });
 }
