@@ -12,6 +12,7 @@ from django.db import transaction
 from django.db.models import QuerySet
 
 from events.api import acting
+from opsportal import demo_automations
 from servers import checks
 from servers.fleet import FleetServer
 from servers.models import Environment, Server
@@ -57,6 +58,7 @@ def register(fleet: list[FleetServer]) -> None:
                 row.host, row.port, row.username = member.host, member.port, member.username
                 row.credential = member.password
                 row.save()
+        demo_automations.create()
 
 
 def _trusting(name: str) -> Environment:
@@ -81,11 +83,12 @@ def test_all() -> None:
 
 
 def act() -> None:
-    """One small thing that happens: mostly a connection test, now and then an edit."""
+    """One small thing that happens: mostly a connection test, now and then an edit or a run."""
     deeds: list[Callable[[Server], object]] = [
         lambda server: checks.request_test(server, _demo_user()),
         lambda server: checks.request_test(server, _demo_user()),
         _toggle_tag,
+        lambda server: demo_automations.run_one(_demo_user()),
     ]
     with acting(_demo_user), transaction.atomic():
         server = _demo_servers().select_for_update().order_by("?").first()

@@ -28,7 +28,9 @@ from automation.tests.carrying import (
 )
 from automation.tests.making import create_automation, create_run
 from events.models import Event
+from servers import fleet
 from servers.tests.cast import create_server
+from servers.tests.loops import in_thread
 from servers.tests.sshd import Sshd
 from tests.services import wait_until
 
@@ -359,6 +361,35 @@ def test_what_a_login_shell_says_is_not_the_scripts(sshd: Sshd, worker: Runner) 
     worker.wake()
     assert printed(finished(run)) == b"it\n"
     assert printed(run, "stderr") == b"err\n"
+
+
+def test_of_20_targets_at_once_one_that_hangs_and_one_that_fails_hold_up_no_other(
+    sshd: Sshd, worker: Runner, tmp_path: Path
+) -> None:
+    """Ten on the demo fleet, ten on a real sshd."""
+    with in_thread(fleet.running(tmp_path, base_port=0)) as hosts:
+        demo = hosts[0]
+        login = {"port": demo.port, "username": demo.username, "host_key": demo.host_key}
+        login |= {"host": demo.host, "credential": demo.password}
+        servers = [create_server(f"demo-{n:02}", **login) for n in range(1, 11)]
+        servers += [server_of(sshd, f"web-{n:02}") for n in range(1, 11)]
+        run = create_run(*servers, script=TWENTY, concurrency=20, timeout=4)
+        worker.wake()
+        run = finished(run)
+    assert run.counts["succeeded"] == 18, remarks(run)
+    found = statuses(run)
+    assert (found["demo-03"], found["web-07"]) == ("timed_out", "failed")
+    assert run.error == "Failed on demo-03, web-07 of 20."
+    for target in run.targets.all():
+        assert printed(run, target=target.position).decode() == f"{target.name}\n"
+    ended = {target.name: target.finished_at for target in run.targets.all()}
+    assert max(ended, key=lambda name: ended[name]) == "demo-03"
+
+
+TWENTY = """
+echo "$SERVER_NAME"
+case $SERVER_NAME in demo-03) sleep 300 ;; web-07) exit 9 ;; esac
+"""
 
 
 COUNT = "mkdir {0}/$SERVER_NAME; ls {0} | wc -l; sleep 0.3; rmdir {0}/$SERVER_NAME"
