@@ -77,3 +77,9 @@ class ReasonForm(forms.Form):
     reason = forms.CharField(
         required=False, max_length=LONGEST_REASON, widget=forms.TextInput(attrs={"size": 60})
     )
+
+
+class StartForm(ReasonForm):
+    force = forms.BooleanField(
+        required=False, label="Also on servers in maintenance", help_text="They are skipped else."
+    )

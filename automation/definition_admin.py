@@ -10,7 +10,7 @@ from django.db.models import ManyToManyField, QuerySet
 from django.http import HttpRequest, HttpResponse
 
 from automation import parameters, runs, services
-from automation.admin_forms import AutomationForm, ReasonForm
+from automation.admin_forms import AutomationForm, StartForm
 from automation.models import Automation
 from automation.parameters import InvalidValues
 from automation.serializers import automations
@@ -46,7 +46,7 @@ RUN: Final = Question(
     "Run these automations?",
     "Each is run on its default targets, with the defaults of its parameters.",
     "Run them",
-    ReasonForm,
+    StartForm,
     {"State": state_of, "Targets": targets_of, "Parameters": values_of},
 )
 ENABLE: Final = Question(
@@ -119,7 +119,7 @@ class AutomationAdmin(EventTrailMixin, InventoryAdmin, AskingActions):
             started = 0
             for row in rows:
                 try:
-                    runs.start(row, request.user, reason=form["reason"])
+                    runs.start(row, request.user, reason=form["reason"], force=form["force"])
                     started += 1
                 except (runs.Refused, InvalidValues) as error:
                     self.message_user(request, f"{row} was not run: {error}", messages.WARNING)

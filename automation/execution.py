@@ -26,7 +26,7 @@ from automation.models.run import FAILURES
 from automation.program import Program
 from automation.recorder import Batch, Recorder
 from automation.remote import Conversation, Group, RemoteError
-from servers import checks, ssh
+from servers import checks, maintenance, ssh
 from servers.encryption import DecryptionError
 from servers.models import Server
 
@@ -180,11 +180,14 @@ class Execution:
     async def _log_in_and_run(self, target: Target) -> Ending:
         async with AsyncExitStack() as stack:
             try:
-                way_in = await self._in_thread(checks.login, target.server_id)
+                login = functools.partial(checks.login, target.server_id, force=self.run.forced)
+                way_in = await self._in_thread(login)
                 connecting = stack.enter_async_context(self._login(way_in))
                 connection = await self._unless_stopped(connecting)
             except Server.DoesNotExist:
                 return Ending(Status.UNREACHABLE, error="The server is gone from the inventory.")
+            except maintenance.InMaintenance as error:
+                return Ending(Status.SKIPPED, error=f"{error}.")
             except ssh.CheckError as error:
                 return Ending(Status.UNREACHABLE, error=str(error))
             return await _Script(self, target, way_in, connection).run()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Collection
 from typing import Any, Final
 
 from django.utils import timezone
@@ -79,8 +80,14 @@ def outcome(counts: dict[str, int]) -> str:
 
 
 def _summary(run: Run) -> str:
-    """Where it failed: “Failed on web-01, web-02, web-03 and 4 more of 20.”"""
-    failed: list[Any] = list(run.targets.filter(status__in=FAILURES).values_list("name", flat=True))
-    named, more = ", ".join(failed[:NAMED]), len(failed) - NAMED
-    others = f" and {more} more" if more > 0 else ""
-    return f"Failed on {named}{others} of {run.counts['total']}." if failed else ""
+    """“Failed on web-01, web-02, web-03 and 4 more of 20. Skipped on db-01 of 20.”"""
+    groups = {"Failed on": FAILURES, "Skipped on": (Target.Status.SKIPPED,)}
+    found = [(said, _named(run, statuses)) for said, statuses in groups.items()]
+    return " ".join(f"{said} {named} of {run.counts['total']}." for said, named in found if named)
+
+
+def _named(run: Run, statuses: Collection[str]) -> str:
+    """The targets that ended so; of many of them how many more."""
+    names: list[Any] = list(run.targets.filter(status__in=statuses).values_list("name", flat=True))
+    more = len(names) - NAMED
+    return ", ".join(names[:NAMED]) + (f" and {more} more" if more > 0 else "")

@@ -91,6 +91,7 @@ class RunAdmin(EventTrailMixin, AskingActions):
                     "targets",
                     "started_by_name",
                     "reason",
+                    "forced",
                     "retry_of",
                     "created_at",
                     "started_at",

@@ -54,12 +54,13 @@ def start(
     environments: Iterable[Environment] | None = None,
     tags: Collection[str] | None = None,
     reason: str = "",
+    force: bool = False,
 ) -> Run:
     """Queues a run of it; nobody (None) is whoever typed a command, if anybody did.
 
     Where any of `servers`, `environments` and `tags` is given, they take the place of the
-    automation's own targets. Raises parameters.InvalidValues, Disabled and NoTargets, and
-    ValidationError for what is no tag.
+    automation's own targets. Those in maintenance are skipped, unless it is forced. Raises
+    parameters.InvalidValues, Disabled and NoTargets, and ValidationError for what is no tag.
     """
     with transaction.atomic():
         row = Automation.objects.select_for_update().get(pk=automation.pk)
@@ -76,6 +77,7 @@ def start(
             values=public,
             secrets=json.dumps(secrets) if secrets else "",
             reason=reason[:LONGEST_REASON],
+            forced=force,
             **{name: getattr(row, name) for name in SNAPSHOT},
         )
         _queue(run, user, targets)
@@ -119,6 +121,7 @@ def retry_failed(run: Run, user: Any, reason: str = "") -> Run:
             values=row.values,
             secrets=row.secrets,
             retry_of=row,
+            forced=row.forced,
             reason=reason[:LONGEST_REASON],
             **{name: getattr(row, name) for name in SNAPSHOT},
         )

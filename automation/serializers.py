@@ -111,6 +111,9 @@ class StartSerializer(ReasonSerializer):
     tags = serializers.ListField(
         child=serializers.CharField(max_length=50), required=False, validators=[validate_tags]
     )
+    force = serializers.BooleanField(
+        required=False, help_text="Also on servers in maintenance, which are skipped otherwise."
+    )
 
 
 class RunSerializer(RunData):

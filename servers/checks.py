@@ -151,14 +151,16 @@ def target(server: Server) -> ssh.Target:
     return _way_in(row, accepts_new_host_key(row))
 
 
-def login(server_id: int) -> ssh.Target:
+def login(server_id: int, *, force: bool) -> ssh.Target:
     """How to log in to a server now, for whoever has something to run on it.
 
-    Only a test accepts a host key. Raises Server.DoesNotExist, and CheckError where what to log in
-    with cannot be read.
+    Only a test accepts a host key. Raises Server.DoesNotExist, InMaintenance unless it is forced,
+    and CheckError where what to log in with cannot be read.
     """
-    rows = Server.objects.select_related("shared_credential")
-    return _way_in(rows.get(pk=server_id), accept_new_host_key=False)
+    row = Server.objects.select_related("shared_credential").get(pk=server_id)
+    if row.in_maintenance and not force:
+        raise maintenance.InMaintenance(row)
+    return _way_in(row, accept_new_host_key=False)
 
 
 def _way_in(row: Server, accept_new_host_key: bool) -> ssh.Target:

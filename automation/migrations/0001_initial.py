@@ -157,6 +157,7 @@ class Migration(migrations.Migration):
                 ),
                 ("started_by_name", models.CharField(blank=True, max_length=150)),
                 ("reason", models.TextField(blank=True)),
+                ("forced", models.BooleanField(default=False)),
                 ("error", models.TextField(blank=True)),
                 ("counts", events.api.JSONTextField(default=dict)),
                 ("claim", models.UUIDField(db_index=True, null=True)),

@@ -53,7 +53,8 @@ class Run(models.Model):
     that it took it with, and under no other; `heartbeat_at` says that it is still at it. `counts`
     are the numbers of targets, in total and by status. `log_lines` is the last line's number,
     `log_bytes` what is kept of the output and `log_dropped` what was not; `writes` counts the
-    worker's batches, so that none that it is not sure of is written twice.
+    worker's batches, so that none that it is not sure of is written twice. A `forced` run is for
+    servers in maintenance, too.
     """
 
     Status = Status
@@ -76,6 +77,7 @@ class Run(models.Model):
     )
     started_by_name = models.CharField(max_length=150, blank=True)
     reason = models.TextField(blank=True)
+    forced = models.BooleanField(default=False)
     retry_of = models.ForeignKey(
         "self", null=True, on_delete=models.SET_NULL, related_name="retries"
     )

@@ -155,7 +155,12 @@ def test_nothing_is_written_without_the_claim(server: Server, claim: uuid.UUID |
     [
         (["succeeded", "succeeded"], "skipped", "completed", ""),
         (["succeeded", "failed"], "skipped", "failed", "Failed on web-02 of 2."),
-        (["timed_out", "pending"], "skipped", "failed", "Failed on web-01 of 2."),
+        (
+            ["timed_out", "pending"],
+            "skipped",
+            "failed",
+            "Failed on web-01 of 2. Skipped on web-02 of 2.",
+        ),
         (["succeeded", "pending"], "cancelled", "cancelled", ""),
         (["failed", "cancelled"], "cancelled", "cancelled", ""),
     ],

@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import re
 import signal
+import uuid
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from django.utils import timezone
 
 from automation import claims, log, program, records, remote, runs
 from automation.models import Run
@@ -101,10 +104,11 @@ def test_the_log_is_letter_for_letter_what_was_printed(start: Start) -> None:
     assert told == lines
 
 
+INJECTED = Path(f"/tmp/injected-{uuid.uuid4()}")  # the machine's, as the sshd's account writes it
 ODD = [
-    "'; touch /tmp/opsportal-injected; '",
-    "$(touch /tmp/opsportal-injected)",
-    "`touch /tmp/opsportal-injected`",
+    f"'; touch {INJECTED}; '",
+    f"$(touch {INJECTED})",
+    f"`touch {INJECTED}`",
     "a\nb\n\n",
     "-rf",
     "--",
@@ -130,7 +134,7 @@ def test_parameters_arrive_as_they_are_and_nothing_of_them_is_run(start: Start) 
     )
     wanted = "".join(f"{value!r}\n" for value in ODD) + f"{run.pk} web-01\n"
     assert printed(run).decode() == wanted
-    assert not Path("/tmp/opsportal-injected").exists()
+    assert not INJECTED.exists()
 
 
 SECRETS = """
@@ -176,14 +180,16 @@ def read(path: Path) -> bytes:
 def test_how_a_script_ended_comes_through(
     start: Start, script: str, status: str, code: int, killed_by: str
 ) -> None:
-    run = finished(start(script))
+    run = finished(start(f"echo $0\n{script}"))
     [target] = run.targets.all()
     assert (target.status, target.exit_code, target.exit_signal) == (status, code, killed_by)
     assert 0 <= target.duration < PATIENCE
     assert run.status == ("completed" if code == 0 else "failed")
     assert run.error == ("" if code == 0 else "Failed on web-01 of 1.")
     assert run.duration is not None
-    assert not list(Path("/tmp").glob("opsportal.??????????"))
+    written = Path(printed(run).decode().strip())
+    assert written.name == "script"
+    assert not written.parent.exists()
 
 
 def test_a_script_gets_no_input_and_its_signals_are_its_own(start: Start) -> None:
@@ -462,3 +468,19 @@ SEQUENCE = "seq -f '%.0f: what a program says all day' 1 {}"
 
 def sequence(count: int) -> Iterator[bytes]:
     return (f"{n}: what a program says all day\n".encode() for n in range(1, count + 1))
+
+
+def test_a_server_in_maintenance_is_skipped_unless_it_is_forced(sshd: Sshd, worker: Runner) -> None:
+    until = timezone.now() + timedelta(hours=1)
+    calm = server_of(sshd, "web-01", maintenance_until=until, maintenance_reason="New disks")
+    automation = create_automation(script="echo hello", servers=(calm, server_of(sshd, "web-02")))
+    held = runs.start(automation, None)
+    worker.wake()
+    over = finished(held)
+    assert (over.status, over.error) == ("failed", "Skipped on web-01 of 2.")
+    assert statuses(held) == {"web-01": "skipped", "web-02": "succeeded"}
+    assert any("in maintenance until" in said and "New disks" in said for said in remarks(held))
+    assert printed(held, target=1) == b""
+    again = runs.start(automation, None, force=True)
+    worker.wake()
+    assert finished(again).status == "completed"

@@ -48,6 +48,9 @@ class Command(BaseCommand):
             metavar="NAME=VARIABLE",
             help="a parameter's value from an environment variable, so that no process list has it",
         )
+        parser.add_argument(
+            "--force", action="store_true", help="also on servers in maintenance, else skipped"
+        )
         parser.add_argument("--reason", default="", help="why, for whoever looks at the run")
         parser.add_argument("--wait", action="store_true", help="print the log until it is over")
         parser.add_argument("--timeout", type=float, help="seconds to wait at the most")
@@ -73,7 +76,14 @@ class Command(BaseCommand):
             }
         given = pairs("--param", options["param"]) | from_environment(options["secret_from_env"])
         try:
-            return runs.start(automation, None, given, reason=options["reason"], **chosen)
+            return runs.start(
+                automation,
+                None,
+                given,
+                reason=options["reason"],
+                force=options["force"],
+                **chosen,
+            )
         except parameters.InvalidValues as error:
             said = [f"  {name}: {' '.join(words)}" for name, words in error.errors.items()]
             wrong("\n".join(["These parameters do not fit:", *said, described(automation)]))
