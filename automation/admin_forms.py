@@ -13,7 +13,7 @@ from automation.models import Automation
 from automation.runs import LONGEST_REASON
 from servers.admin_forms import ConditionalForm, TagsField
 
-CODE = {"class": "vLargeTextField", "spellcheck": "false", "autocapitalize": "off"}
+CODE = {"class": "vLargeTextField code", "spellcheck": "false", "autocapitalize": "off"}
 
 
 class DefinitionsField(forms.JSONField):

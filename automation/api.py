@@ -15,6 +15,7 @@ from rest_framework.permissions import SAFE_METHODS
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework.settings import api_settings
 
 from automation import excerpt, log, runs, services
 from automation.filters import AutomationFilter, RunFilter
@@ -86,7 +87,7 @@ class AutomationViewSet(InventoryViewSet):
             run = runs.start(automation, request.user, values, reason=reason, **targets)
         except InvalidValues as error:
             by_name = {
-                name or serializers.api_settings.NON_FIELD_ERRORS_KEY: said
+                name or api_settings.NON_FIELD_ERRORS_KEY: said
                 for name, said in error.errors.items()
             }
             raise serializers.ValidationError({"parameters": by_name}) from error
@@ -227,8 +228,8 @@ def downloaded(run: Run, target: int | None, server: str, stream: str) -> HttpRe
     """The log as a file. In one piece, whose size the log's limit bounds: under ASGI, Django would
     gather what a plain iterator streams, too, and hold a thread for it.
     """
-    parts = ("run", str(run.pk), slugify(server) or (target and str(target)), stream)
-    name = "-".join(filter(None, parts))
+    of_server = slugify(server) or (str(target) if target else "")
+    name = "-".join(filter(None, ("run", str(run.pk), of_server, stream)))
     return HttpResponse(
         log.raw(run, target, stream or None),
         content_type="text/plain; charset=utf-8",

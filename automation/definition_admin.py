@@ -79,6 +79,9 @@ class AutomationAdmin(EventTrailMixin, InventoryAdmin, AskingActions):
     )
     actions = ("run", "enable", "disable")
 
+    class Media:
+        css = {"all": ["opsportal/admin.css"]}
+
     def get_queryset(self, request: HttpRequest) -> QuerySet[Automation]:
         return automations()
 

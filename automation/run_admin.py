@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final
 
 from django.contrib import admin, messages
@@ -21,9 +22,10 @@ from servers.confirmation import CONFIRMED, AskingActions, Question
 from servers.encryption import DecryptionError
 
 SHOWN_TARGETS: Final = 100
-SHOWN_LINES: Final = 100  # the last ones of the log
+SHOWN_LINES: Final = 40  # the last ones of the log
 SHOWN_TEXT: Final = 500  # characters of a line
 
+_COLOURS: Final = re.compile(r"\x1b\[[0-9;]*m")
 # As pictures: what a terminal obeys, and what would turn a line round.
 _CONTROLS: Final = (
     {code: 0x2400 + code for code in range(0x20) if chr(code) != "\t"}
@@ -33,7 +35,8 @@ _CONTROLS: Final = (
 
 
 def visible(text: str) -> str:
-    """A line's beginning, with its control characters as pictures."""
+    """A line's beginning without colours, and its other control characters as pictures."""
+    text = _COLOURS.sub("", text)
     more = "…" if len(text) > SHOWN_TEXT else ""
     return text[:SHOWN_TEXT].translate(_CONTROLS) + more
 
@@ -74,7 +77,7 @@ RETRY: Final = Question(
 
 class RunAdmin(EventTrailMixin, AskingActions):
     trail_without = (LogEvent.ADDED.value,)
-    list_display = ("number", "name", "status", "targets", "started_by_name", "created_at", "took")
+    list_display = ("number", "name", "status", "targets", "starter", "created_at", "took")
     list_display_links = ("number", "name")
     list_filter = ("status", "created_at")
     search_fields = ("name", "started_by_name", "reason")
@@ -89,7 +92,7 @@ class RunAdmin(EventTrailMixin, AskingActions):
                     "status",
                     "error",
                     "targets",
-                    "started_by_name",
+                    "starter",
                     "reason",
                     "forced",
                     "retry_of",
@@ -131,6 +134,10 @@ class RunAdmin(EventTrailMixin, AskingActions):
     @admin.display(description="Targets")
     def targets(self, run: Run) -> str:
         return summary(run)
+
+    @admin.display(description="Started by", ordering="started_by_name")
+    def starter(self, run: Run) -> str:
+        return run.started_by_name or "–"
 
     @admin.display(description="Duration")
     def took(self, run: Run) -> str:

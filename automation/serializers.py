@@ -22,10 +22,10 @@ SCRIPT: str = "automation.view_automation"  # to read one, also that of a run
 
 def automations() -> QuerySet[Automation]:
     """With the names of what they are linked to, and no more of that."""
-    return Automation.objects.prefetch_related(
-        Prefetch("servers", Server.objects.only("name")),
-        Prefetch("environments", Environment.objects.only("name")),
-    )
+    servers: QuerySet[Server] = Server.objects.only("name")
+    environments: QuerySet[Environment] = Environment.objects.only("name")
+    links = (Prefetch("servers", servers), Prefetch("environments", environments))
+    return Automation.objects.prefetch_related(*links)
 
 
 def runs_in_full() -> QuerySet[Run]:

@@ -142,7 +142,7 @@ def test_an_edit_of_what_is_past_is_refused(
     send = operator.api.generic
     stale = send("PATCH", path_of(automation), body, "application/json", headers=headers)
     assert stale.status_code == 412
-    assert (stale.json()["current"], stale["ETag"]) == (changed.json(), changed["ETag"])  # type: ignore[attr-defined]
+    assert (stale.json()["current"], stale["ETag"]) == (changed.json(), changed["ETag"])
     assert Automation.objects.get().script == "echo hello\n"
 
 
