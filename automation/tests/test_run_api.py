@@ -159,6 +159,15 @@ def test_a_wrong_filter_is_refused(viewer: Person, server: Server, query: str) -
     assert viewer.call("get", f"{RUNS}?{query}").status_code == 400
 
 
+@pytest.mark.stack("scaled")
+def test_a_moment_may_be_told_with_any_displacement(viewer: Person, server: Server) -> None:
+    """PostgreSQL takes none of 16 hours or more."""
+    create_run(server)
+    for name, found in (("created_after", 1), ("created_before", 0)):
+        path = f"{RUNS}?{name}=2001-01-01T12:27:41%2B22:48"
+        assert viewer.call("get", path).json()["count"] == found
+
+
 @pytest.mark.parametrize("path", ["999999999", "9" * 30])
 def test_a_run_that_is_not_there_is_not_found(responder: Person, path: str) -> None:
     for method, action in (("get", ""), ("get", "log/"), ("post", "cancel/"), ("post", "retry/")):
