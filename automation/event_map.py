@@ -81,7 +81,7 @@ class LineData(serializers.Serializer):
     stream = serializers.ChoiceField(choices=STREAMS)
     text = serializers.CharField(allow_blank=True, trim_whitespace=False)
     timestamp = serializers.DateTimeField()
-    partial = serializers.BooleanField(required=False)
+    partial = serializers.BooleanField(required=False)  # type: ignore[assignment]
 
 
 class LinesField(serializers.ListField):

@@ -37,6 +37,7 @@ Status = Target.Status
 InThread = Callable[..., Awaitable[Any]]
 
 RETRY: Final = 1.0  # seconds until a database that failed is tried again
+OURS: Final = "The portal failed, see the worker's log."
 PATIENCE: Final = 3.0  # seconds in which a channel closes whose script was ended
 
 
@@ -45,6 +46,7 @@ class Cause(Enum):
 
     CANCELLED = "cancelled"
     DRAINED = "the worker was stopped"
+    BROKEN = "the portal failed"
     LOST = "the worker lost the run"
 
 
@@ -87,7 +89,7 @@ class Execution:
             logger.warning("Run %s is not ours any more", self.run.pk)
         except Exception:
             logger.exception("Run %s failed for a reason of ours", self.run.pk)
-            await self._finish("The portal failed, see the worker's log.")
+            await self._finish(OURS)
 
     async def _execute(self) -> None:
         hidden = await self._read_secrets()
@@ -99,7 +101,8 @@ class Execution:
         # Where nothing can be written any more, nothing is to run any more.
         await asyncio.wait({recording, attending}, return_when=asyncio.FIRST_COMPLETED)
         if not attending.done():
-            self.stop(Cause.LOST)
+            lost = isinstance(recording.exception(), ClaimLost)
+            self.stop(Cause.LOST if lost else Cause.BROKEN)
         await asyncio.wait({attending})
         self._recorder.end()
         await recording
@@ -127,18 +130,22 @@ class Execution:
         await self._persist(records.write, batch)
 
     async def _persist(self, function: Callable[..., None], *arguments: Any) -> None:
-        """Under our claim, as often as it takes. Raises ClaimLost."""
+        """Under our claim. Raises ClaimLost."""
+        await self.ask(function, self.run.pk, self.run.claim, *arguments)
+
+    async def ask(self, function: Callable[..., T], *arguments: Any) -> T:
+        """The database, as often as it takes. Raises ClaimLost where the run is known as lost."""
         while self.cause is not Cause.LOST:
             try:
-                await self._in_thread(function, self.run.pk, self.run.claim, *arguments)
-                return
+                answer: T = await self._in_thread(function, *arguments)
+                return answer
             except (InterfaceError, OperationalError) as error:
-                logger.warning("Run %s cannot be written, trying again: %s", self.run.pk, error)
+                logger.warning("Run %s waits for the database: %s", self.run.pk, error)
                 await asyncio.sleep(RETRY)
         raise ClaimLost
 
     async def _attend_all(self) -> None:
-        targets = iter(await self._in_thread(list, self.run.targets.all()))
+        targets = iter(await self.ask(_targets_of, self.run))
         async with asyncio.TaskGroup() as group:
             for _ in range(self.run.concurrency):
                 group.create_task(self._attend_some(targets))
@@ -159,11 +166,11 @@ class Execution:
         record.change(position, status=Status.RUNNING, started_at=timezone.now())
         try:
             ending = await self._log_in_and_run(target)
-        except Stopped:
+        except (Stopped, ClaimLost):
             ending = self._stopped("Stopped before the script began.")
         except Exception:
             logger.exception("Run %s failed on %s", self.run.pk, target.name)
-            ending = Ending(Status.FAILED, error="The portal failed, see the worker's log.")
+            ending = Ending(Status.FAILED, error=OURS)
         if ending.status in FAILURES:
             self._failures += 1
         record.close(position)
@@ -181,7 +188,7 @@ class Execution:
         async with AsyncExitStack() as stack:
             try:
                 login = functools.partial(checks.login, target.server_id, force=self.run.forced)
-                way_in = await self._in_thread(login)
+                way_in = await self.ask(login)
                 connecting = stack.enter_async_context(self._login(way_in))
                 connection = await self._unless_stopped(connecting)
             except Server.DoesNotExist:
@@ -211,9 +218,14 @@ class Execution:
                 await asyncio.wait({task})
 
     def _stopped(self, error: str) -> Ending:
-        if self.cause is Cause.DRAINED:
-            return Ending(Status.FAILED, error=f"The worker was stopped. {error}")
-        return Ending(Status.CANCELLED, error=error)
+        if self.cause is Cause.CANCELLED:
+            return Ending(Status.CANCELLED, error=error)
+        said = "The worker was stopped." if self.cause is Cause.DRAINED else OURS
+        return Ending(Status.FAILED, error=f"{said} {error}")
+
+
+def _targets_of(run: Run) -> list[Target]:
+    return list(run.targets.all())
 
 
 class _Script:

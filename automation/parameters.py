@@ -154,8 +154,10 @@ def settle(
         except ValueError as error:
             errors[name] = [str(error)]
             continue
-        if value is not None:
-            (secrets if one["type"] == SECRET else values)[name] = value  # type: ignore[index]
+        if one["type"] == SECRET and value is not None:
+            secrets[name] = str(value)
+        elif value is not None:
+            values[name] = value
     if not errors and _size(values) + _size(secrets) > LONGEST_OF_ALL:
         errors = {"": [f"All values together may have {LONGEST_OF_ALL:,} bytes."]}
     if errors:

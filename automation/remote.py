@@ -153,19 +153,20 @@ class Conversation(asyncssh.SSHClientSession[bytes]):
             return
         loop.call_later(QUIET / 4, self._stop_listening, until)
 
-    async def answer(self) -> list[bytes]:
-        """The shell's next answer. Raises RemoteError where none comes."""
+    async def answer(self, hint: str) -> list[bytes]:
+        """The shell's next answer. Raises RemoteError, with the hint, where none comes."""
         try:
             async with asyncio.timeout(START):
                 found = await self._answers.get()
         except TimeoutError:
-            raise RemoteError(f"No shell answered within {START:g} s{_HINT}") from None
+            raise RemoteError(f"No answer within {START:g} s: {hint}") from None
         if not found:
-            raise RemoteError(f"The server ended the session before the script began{_HINT}")
+            raise RemoteError(f"The server ended the session: {hint}")
         return found
 
 
-_HINT: Final = ": is the account limited to a command of its own?"
+NO_SHELL: Final = "is the account limited to a command of its own?"
+NOT_SURE: Final = "the script may have begun, or do so yet."
 
 
 async def greet(
@@ -175,17 +176,15 @@ async def greet(
     begun: Callable[[Group], None],
 ) -> Conversation:
     """A shell that has answered. Nothing secret was said to it. Raises RemoteError."""
+    conversation = Conversation(token, receive, begun)
     try:
-        channel, conversation = await connection.create_session(
-            lambda: Conversation(token, receive, begun),
-            program.COMMAND,
-            encoding=None,
-            window=WINDOW,
+        await connection.create_session(
+            lambda: conversation, program.COMMAND, encoding=None, window=WINDOW
         )
     except (asyncssh.Error, OSError) as error:
         raise RemoteError(f"The server opened no session: {reason(error)}.") from error
-    channel.write(program.greeting(token))
-    await conversation.answer()
+    conversation.channel.write(program.greeting(token))
+    await conversation.answer(NO_SHELL)
     return conversation
 
 
@@ -196,7 +195,7 @@ async def begin(conversation: Conversation, token: str, what: Program) -> Group:
         conversation.channel.write_eof()
     except OSError as error:
         raise RemoteError("The connection was lost before the script began.") from error
-    answer = await conversation.answer()
+    answer = await conversation.answer(NOT_SURE)
     if answer[0] == program.UNWRITABLE:
         raise RemoteError("The server's directory for temporary files cannot be written to.")
     return group_of(answer)
@@ -217,8 +216,8 @@ async def end(connection: asyncssh.SSHClientConnection, group: Group, mark: str)
         raise RemoteError(f"the server did not answer within {STOP:g} s") from None
     except (asyncssh.Error, OSError) as error:
         raise RemoteError(reason(error)) from error
-    said = bytes(done.stdout or b"")
-    _, found, answer = said.partition(f"{token}:left:".encode())
+    assert isinstance(done.stdout, bytes)
+    _, found, answer = done.stdout.partition(f"{token}:left:".encode())
     if not found:
         raise RemoteError("no shell answered")
     how, state, strays = answer.decode(errors="replace").splitlines()[0].split(":")

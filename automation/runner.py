@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, TypeVar
 
 from django.conf import settings
-from django.db import Error, close_old_connections
+from django.db import close_old_connections
 
 from automation import claims
 from automation.execution import Cause, Execution
@@ -44,7 +44,7 @@ class Runner:
         os.register_at_fork(after_in_child=self._reset)
 
     def _reset(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal may come while this thread has it
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._rung = asyncio.Event()
@@ -57,7 +57,7 @@ class Runner:
         with self._lock:
             if self._draining:
                 return
-            if self._thread is None:
+            if self._thread is None or not self._thread.is_alive():
                 ready = threading.Event()
                 self._thread = threading.Thread(
                     target=self._run, args=(ready,), name="runner", daemon=True
@@ -94,6 +94,7 @@ class Runner:
             asyncio.Runner() as runner,
         ):
             self._loop = runner.get_loop()
+            self._rung = asyncio.Event()
             ready.set()
             runner.run(self._main())
 
@@ -107,17 +108,18 @@ class Runner:
         beating.cancel()
 
     async def _take(self) -> None:
-        """Begins what waits, if there is room. Where the database fails, the next ring comes."""
+        """Begins what waits, if there is room. What fails now, the next ring tries again."""
         room = settings.AUTOMATION_MAX_RUNS - len(self._executions)
         if room <= 0 or self._draining:
             return
         name = f"{socket.gethostname()}:{os.getpid()}"
         try:
             runs = await self._in_thread(claims.take, room, name)
-        except Error:
+        except Exception:  # the thread must outlive whatever it meets
             logger.exception("No runs can be begun")
             return
         for run in runs:
+            assert run.claim
             execution = self._executions[run.claim] = Execution(run, self._in_thread)
             task = asyncio.create_task(self._carry(run.claim, execution))
             self._tasks.add(task)
@@ -147,7 +149,7 @@ class Runner:
             looks += 1
             try:
                 await self._look(beat=looks % LOOKS_A_BEAT == 0)
-            except Error as error:
+            except Exception as error:
                 logger.warning("The runs under way cannot be looked at: %r", error)
 
     async def _look(self, *, beat: bool) -> None:

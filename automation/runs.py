@@ -74,7 +74,7 @@ def start(
         run = Run(
             automation=row,
             parameters=row.parameters,
-            values=public,
+            values=public,  # type: ignore[misc]
             secrets=json.dumps(secrets) if secrets else "",
             reason=reason[:LONGEST_REASON],
             forced=force,

@@ -95,9 +95,9 @@ def until(process: Process, text: str, times: int = 1) -> str:
     return process.wait_until(found, PATIENCE, text)
 
 
-def printed(process: Process) -> int:
-    """Bytes so far."""
-    return process.output.stat().st_size
+def until_printed(process: Process, size: int) -> None:
+    """So many bytes, which are not read each time."""
+    process.wait_until(lambda: process.output.stat().st_size > size, PATIENCE, f"{size} bytes")
 
 
 def pids(said: str) -> list[str]:
@@ -132,10 +132,15 @@ def test_a_command_follows_a_run_to_its_end_and_a_cancel_or_a_timeout_ends_it(
         bad={"script": "exit 5"},
         ticking={"script": TICKING, "on": 3},
         slow={"script": "echo pid $$; sleep 300", "timeout": 1},
+        secret={
+            "script": 'echo "$PARAM_TOKEN" >&2; nonsense "$PARAM_TOKEN"',
+            "parameters": [{"name": "token", "type": "secret"}],
+        },
     )
+    portal.environment["TOKEN"] = "blue marlin"
     waiting = follow(portal, "good")  # for a worker
     until(waiting, "It waits for a worker")
-    portal.worker()
+    worker = portal.worker()
     assert waiting.wait(PATIENCE) == 0
     assert "\nout\nerr\n" in waiting.read_output()
     assert waiting.read_output().endswith("# good #1: completed.\n")
@@ -165,6 +170,11 @@ def test_a_command_follows_a_run_to_its_end_and_a_cancel_or_a_timeout_ends_it(
     assert f"Run {run} goes on; `manage.py cancel_run {run}` cancels it." in left.read_output()
     assert late.wait(PATIENCE) == 4
     assert [run["status"] for run in runs_of(portal)][-2:] == ["running", "running"]
+
+    secret = follow(portal, "secret", "--secret-from-env", "token=TOKEN")
+    assert secret.wait(PATIENCE) == 1
+    assert "\n********\n" in secret.read_output()
+    assert not any("marlin" in said.read_output() for said in (secret, worker))
 
 
 def test_a_killed_worker_leaves_no_run_running_and_no_line_is_lost(
@@ -247,7 +257,7 @@ def test_a_flood_of_output_is_whole_and_leaves_the_portal_answering(
     until(command, "100: what")
     with httpx.Client(headers=bearer(token), trust_env=False, timeout=PATIENCE) as client:
         for size in range(1_000_000, 8_000_000, 1_000_000):
-            command.wait_until(lambda size=size: printed(command) > size, PATIENCE, "more")
+            until_printed(command, size)
             assert client.get(web.url("/api/v1/servers/")).status_code == 200
     assert command.wait(PATIENCE) == 0
     said = [line for line in command.read_output().splitlines() if not line.startswith("# ")]

@@ -11,7 +11,7 @@ from automation.models import Automation, LogBatch, Run, Target
 from events.models import Event
 from servers.models import Server
 
-PARAMETERS = [
+PARAMETERS: list[Any] = [
     {"name": "greeting", "type": "string", "default": "hello"},
     {"name": "times", "type": "integer", "minimum": 1, "maximum": 5},
     {"name": "mode", "type": "choice", "choices": ["slow", "fast"], "default": "slow"},

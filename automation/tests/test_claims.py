@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -96,11 +97,12 @@ def test_two_workers_take_no_run_twice_and_leave_none(server: Server) -> None:
 def test_a_cancel_and_a_worker_at_once_leave_a_run_that_ends(server: Server) -> None:
     for _ in range(5):
         run = create_run(server)
-        cancelled, [*found] = at_once(lambda run=run: runs.cancel(run, None), take_one)
+        cancelled, [*found] = at_once(partial(runs.cancel, run, None), take_one)
         stored = Run.objects.get(pk=run.pk)
         assert not isinstance(cancelled, Exception)
         if found:
             assert (stored.status, bool(stored.cancel_requested_at)) == ("running", True)
+            assert stored.claim
             assert claims.pulse([stored.claim], beat=False)[stored.claim] is not None
             records.finish(stored.pk, stored.claim, "cancelled")
         else:
@@ -138,12 +140,10 @@ def test_a_batch_whose_answer_was_lost_is_not_written_twice(server: Server) -> N
 def test_nothing_is_written_without_the_claim(server: Server, claim: uuid.UUID | None) -> None:
     run = taken(server)
     with recorded_events() as events:
-        for write in (
-            lambda: records.write(run.pk, claim, output("x")),
-            lambda: records.finish(run.pk, claim, "skipped"),
-        ):
-            with pytest.raises(claims.ClaimLost):
-                write()
+        with pytest.raises(claims.ClaimLost):
+            records.write(run.pk, claim, output("x"))
+        with pytest.raises(claims.ClaimLost):
+            records.finish(run.pk, claim, "skipped")
     assert events == []
     assert Run.objects.get().status == "running"
     assert claims.pulse([claim] if claim else [], beat=True) == {}

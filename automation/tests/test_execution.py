@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.fernet import Fernet
+from django.db import OperationalError
 from django.utils import timezone
 
-from automation import claims, log, program, records, remote, runs
+from automation import claims, execution, log, program, records, remote, runs
 from automation.models import Run
 from automation.runner import Runner
 from automation.tests.carrying import (
@@ -30,6 +32,7 @@ from automation.tests.carrying import (
     stored,
 )
 from automation.tests.making import create_automation, create_run
+from events.api import subject_of
 from events.models import Event
 from servers import fleet
 from servers.tests.cast import create_server
@@ -183,7 +186,7 @@ def test_how_a_script_ended_comes_through(
     run = finished(start(f"echo $0\n{script}"))
     [target] = run.targets.all()
     assert (target.status, target.exit_code, target.exit_signal) == (status, code, killed_by)
-    assert 0 <= target.duration < PATIENCE
+    assert 0 <= (target.duration or 0) < PATIENCE
     assert run.status == ("completed" if code == 0 else "failed")
     assert run.error == ("" if code == 0 else "Failed on web-01 of 1.")
     assert run.duration is not None
@@ -334,6 +337,16 @@ def test_what_cannot_be_reached_is_unreachable_and_the_others_are_not_held_up(
     assert run.error == "Failed on closed, password, unknown of 4."
     assert run.counts["unreachable"] == 3
     assert errors["closed"] in remarks(run)
+    told = {event.data["position"]: event.data for event in changes_of(run)}
+    for target in run.targets.all():
+        data = told[target.position]
+        assert (data["status"], data["error"]) == (target.status, target.error)
+    assert list(told.values())[-1]["counts"] == run.counts
+
+
+def changes_of(run: Run) -> list[Event]:
+    about = Event.objects.filter(type="automation.target_changed", subject=subject_of(run))
+    return list(about.order_by("pk"))
 
 
 def test_an_account_with_a_command_of_its_own_gets_no_secret(sshd: Sshd, worker: Runner) -> None:
@@ -352,7 +365,7 @@ def test_an_account_with_a_command_of_its_own_gets_no_secret(sshd: Sshd, worker:
     finally:
         remote.START = wait  # type: ignore[misc]
     assert run.targets.get().error == (
-        "No shell answered within 1 s: is the account limited to a command of its own?"
+        "No answer within 1 s: is the account limited to a command of its own?"
     )
     assert printed(run, None) == b""
 
@@ -388,8 +401,9 @@ def test_of_20_targets_at_once_one_that_hangs_and_one_that_fails_hold_up_no_othe
     assert run.error == "Failed on demo-03, web-07 of 20."
     for target in run.targets.all():
         assert printed(run, target=target.position).decode() == f"{target.name}\n"
-    ended = {target.name: target.finished_at for target in run.targets.all()}
-    assert max(ended, key=lambda name: ended[name]) == "demo-03"
+    last = run.targets.order_by("finished_at").last()
+    assert last
+    assert last.name == "demo-03"
 
 
 TWENTY = """
@@ -440,6 +454,52 @@ def test_a_worker_that_lost_its_run_stops_it_and_writes_nothing_more(start: Star
     after = stored(run)
     assert (after.status, after.error) == ("failed", "Somebody else ended it.")
     assert after.log_lines == before.log_lines
+
+
+def test_a_database_that_fails_is_waited_for_and_no_line_is_lost_or_twice(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once before a commit, and once after it, when nobody can tell whether it was made."""
+    monkeypatch.setattr(execution, "RETRY", 0.05)
+    write, writes = records.write, []
+
+    def fail_at_times(*arguments: Any) -> None:
+        writes.append(1)
+        if len(writes) % 3 == 1:
+            raise OperationalError("the server closed the connection")
+        write(*arguments)
+        if len(writes) % 3 == 2:
+            raise OperationalError("the server closed the connection")
+
+    monkeypatch.setattr(records, "write", fail_at_times)
+    run = finished(start(SEQUENCE.format(20_000)))
+    assert printed(run) == b"".join(sequence(20_000))
+    assert len(writes) > 9
+    assert (run.status, statuses(run)) == ("completed", {"web-01": "succeeded"})
+
+
+def test_a_fault_of_ours_ends_what_runs_and_fails_the_run(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = start("echo pid $$; sleep 1; echo more; sleep 308")
+    running(run, "pid")
+    pid = printed(run).decode().split()[1]
+    monkeypatch.setattr(records, "write", lambda *_: {}["nonsense"])
+    run = finished(run)
+    assert (run.status, run.error) == ("failed", execution.OURS)
+    assert run.targets.get().error == execution.OURS
+    assert not lives(pid)
+
+
+def test_secrets_that_no_key_opens_fail_the_run_with_the_reason(
+    sshd: Sshd, worker: Runner, settings: Any
+) -> None:
+    secret = [{"name": "token", "type": "secret"}]
+    automation = create_automation(servers=(server_of(sshd),), parameters=secret)
+    run = runs.start(automation, None, {"token": "blue marlin"})
+    settings.FIELD_ENCRYPTION_KEYS = [Fernet.generate_key().decode()]
+    worker.wake()
+    assert "no key in FIELD_ENCRYPTION_KEYS decrypts automation.Run.secrets" in finished(run).error
 
 
 def test_the_log_is_kept_up_to_its_limit_and_says_so(start: Start, settings: Any) -> None:

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.django_db
 def test_a_new_automation_is_told_and_has_its_targets(
     server: Server, environment: Environment
 ) -> None:
-    automation = Automation(name="Report", script="df", parameters=PARAMETERS, tags=["web"])
+    automation = Automation(name="Report", script="df", parameters=PARAMETERS, tags=["web"])  # type: ignore[misc]
     with recorded_events() as events:
         services.create(automation, [server], [environment])
     assert list(automation.servers.all()) == [server]

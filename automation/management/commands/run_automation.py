@@ -100,7 +100,7 @@ class Command(BaseCommand):
             self.stderr.write(f"# {hint}")
             return INTERRUPTED
         except BrokenPipeError:
-            sys.stdout = None  # type: ignore[assignment]  # or Python would try to flush it
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for Python's own flush
             return INTERRUPTED
         if over is None:
             self.stderr.write(f"# It is not over after {timeout:g} s. {hint}")
