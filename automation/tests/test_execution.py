@@ -291,7 +291,7 @@ def test_a_second_login_stops_what_the_first_connection_cannot(
 
 
 def test_what_a_script_leaves_behind_holds_nothing_up(start: Start) -> None:
-    run = finished(start("sleep 30 & echo $!"))
+    run = finished(start("sleep 309 & echo $!"))
     kill(printed(run).decode().strip())
     assert run.status == "completed"
     assert any("still holds its output open" in said for said in remarks(run))
