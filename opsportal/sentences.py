@@ -55,6 +55,17 @@ SENTENCES: Final[dict[str, list[Sentence]]] = {
         Sentence("[{title}] was closed{comment|: }", "new_status=closed"),
     ],
     "incident.commented": [Sentence("A comment on [an incident]{text|: }")],
+    "automation.queued": [Sentence("[{automation}] is to run{reason|: }", tone="quiet")],
+    "automation.started": [Sentence("[{automation}] runs")],
+    "automation.cancelling": [Sentence("[{automation}] is being cancelled")],
+    "automation.completed": [Sentence("[{automation}] is done", tone="good")],
+    "automation.failed": [Sentence("[{automation}] failed{error|: }", tone="bad")],
+    "automation.cancelled": [Sentence("[{automation}] was cancelled")],
+    "automation.target_changed": [
+        Sentence("A [run] on {server} failed{error|: }", "status=failed", "bad"),
+        Sentence("A [run] on {server}: {status}", tone="quiet"),
+    ],
+    "automation.definition_changed": [Sentence("Automation [{name}] was {change}{changes|: }")],
     "notification.sent": [
         Sentence("A bell was rung for [{title}]", "channel="),
         Sentence("{channel} was told of [{title}]"),

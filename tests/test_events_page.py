@@ -126,7 +126,7 @@ def tasks_of_the_page(events: list[dict[str, Any]]) -> list[int]:
 
 
 def rows(page: Page) -> Locator:
-    return page.locator("#events .told")
+    return page.locator("#events .sentence")
 
 
 def test_what_comes_appears_filtered_and_without_a_request(site: Site, page: Page) -> None:

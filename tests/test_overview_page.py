@@ -135,7 +135,7 @@ def failing(page: Page) -> Locator:
 
 
 def told(page: Page) -> Locator:
-    return page.locator("#feed .told")
+    return page.locator("#feed .sentence")
 
 
 def count(tile: Locator, key: str) -> Locator:

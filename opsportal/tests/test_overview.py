@@ -109,8 +109,8 @@ def test_the_cursor_is_from_before_the_state(
     head = place_events()
     panel = Panel("servers", "servers.view_server", interrupted)
     monkeypatch.setattr(overview, "PANELS", [panel])
-    monkeypatch.setattr(Panel, "tiles", "servers/messages.html")
-    monkeypatch.setattr(Panel, "lists", "servers/messages.html")
+    monkeypatch.setattr(Panel, "tiles", "opsportal/moment.html")
+    monkeypatch.setattr(Panel, "lists", "opsportal/moment.html")
     assert f'data-cursor="{head}"' in content_of(viewer)
 
 

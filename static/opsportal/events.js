@@ -25,7 +25,7 @@ function rowOf(event) {
   const actor = event.actor?.username ?? "";
   row.dataset.event = event.id;
   row.dataset.tone = tone;
-  row.querySelector(".told").replaceChildren(...told);
+  row.querySelector(".sentence").replaceChildren(...told);
   row.querySelector(".type").textContent = event.type;
   row.querySelector(".who").textContent = actor;
   row.querySelector(".page").setAttribute("href", pageOf(event.subject));

@@ -23,7 +23,7 @@ function happening(event) {
   const { tone, words } = tell(event);
   row.dataset.event = event.id;
   row.dataset.tone = tone;
-  row.querySelector(".told").replaceChildren(...words);
+  row.querySelector(".sentence").replaceChildren(...words);
   row.querySelector(".who").textContent = event.actor?.username ?? "";
   setTime(row.querySelector("time"), event.timestamp);
   return row;
