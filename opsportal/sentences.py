@@ -66,6 +66,8 @@ SENTENCES: Final[dict[str, list[Sentence]]] = {
         Sentence("A [run] on {server}: {status}", tone="quiet"),
     ],
     "automation.definition_changed": [Sentence("Automation [{name}] was {change}{changes|: }")],
+    "log.added": [Sentence("A [run] printed something", tone="quiet")],
+    "stats.updated": [Sentence("Figures of {domain} changed", tone="quiet")],
     "notification.sent": [
         Sentence("A bell was rung for [{title}]", "channel="),
         Sentence("{channel} was told of [{title}]"),
