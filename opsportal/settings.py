@@ -157,6 +157,7 @@ if REDIS_URL:
 CELERY_BROKER_URL, CELERY_BROKER_TRANSPORT_OPTIONS = environment.broker(
     REDIS_URL, REDIS_PREFIX, VAR_DIR / "broker"
 )
+CELERY_BROKER_TRANSPORT = None if REDIS_URL else "opsportal.broker:Transport"
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_TASK_PUBLISH_RETRY_POLICY = {"max_retries": 1, "interval_start": 0}  # a request waits
 CELERY_TASK_IGNORE_RESULT = True

@@ -11,7 +11,8 @@ const REFRESH_AGAIN = 3_000; // ms after which a refresh that failed is tried ag
 /**
  * @typedef {import("../events/stream.js").StreamEvent} StreamEvent
  *
- * @param {Record<string, (event: StreamEvent) => void>} handlers by the events' types
+ * @param {Record<string, (event: StreamEvent) => void>} handlers by the events' types, of which one
+ *   who may not read the first may not see the page either
  * @param {object} page
  * @param {string} [page.subject] the one thing that it shows
  * @param {(page: Document) => void} page.show puts a page that was fetched in place of this one
@@ -59,7 +60,7 @@ export function join(handlers, { subject = "", show, settle = () => {} }) {
   for (const type of types) stream.on(type, receive);
   stream.on("stream.reset", refresh);
   // Rights can end while nobody is connected: the page then says so itself.
-  stream.on("stream.open", ({ data }) => data.types.some((type) => types.includes(type)) || refresh());
+  stream.on("stream.open", ({ data }) => data.types.includes(types[0]) || refresh());
   return refresh;
 }
 

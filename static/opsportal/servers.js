@@ -7,13 +7,12 @@
 
 import { takeActions } from "./actions.js";
 import { keepChoice } from "./bulk.js";
-import { openStream } from "./connection.js";
 import { highlight } from "./highlight.js";
+import { join } from "./joining.js";
 import { asText, update, write } from "./rows.js";
 import { keepTimes, showTimes } from "./times.js";
 
 const DELETED_FOR = 3_000; // ms for which a deleted server's row stays, struck
-const REFRESH_AGAIN = 3_000; // ms after which a refresh that failed is tried again
 
 const find = (id) => document.getElementById(id);
 const table = find("servers");
@@ -175,48 +174,7 @@ function showNews() {
 
 const choice = keepChoice(table);
 
-// Joining the page and the stream
-
-const { stream, cursor } = openStream(Object.keys(HANDLERS));
-let shownUpTo = cursor; // the position of the log that the list shows
-let waiting = null; // events that arrive while the list is fetched, else null
-
-function receive(event) {
-  if (waiting) {
-    waiting.push(event);
-  } else if (event.id > shownUpTo) {
-    shownUpTo = event.id;
-    HANDLERS[event.type](event);
-    showNews();
-  }
-}
-
-let refreshing = new AbortController();
-
-/** Fetches the list anew and shows it in place of this one, then the events that came meanwhile. */
-async function refresh() {
-  refreshing.abort();
-  const { signal } = (refreshing = new AbortController());
-  waiting = []; // what came before this moment is in what will be fetched
-  try {
-    const page = await fetchPage(signal);
-    if (page) show(page);
-  } catch {
-    if (!signal.aborted) setTimeout(refresh, REFRESH_AGAIN * (1 + Math.random()));
-  }
-}
-
-/** This page as the server renders it now; null where it is another by now, which is gone to. */
-async function fetchPage(signal) {
-  const response = await fetch(location.href, { cache: "no-store", signal });
-  if (response.redirected || (response.status >= 400 && response.status < 500)) {
-    location.reload();
-    return null;
-  }
-  if (!response.ok) throw new Error(`The list could not be fetched: ${response.status}`);
-  return new DOMParser().parseFromString(await response.text(), "text/html");
-}
-
+/** Puts the list that was fetched in place of this one, with the choice and the focus as they are. */
 function show(page) {
   const focused = document.activeElement.closest("tr")?.id;
   for (const id of ["count", "empty", "pages"]) find(id).replaceWith(page.getElementById(id));
@@ -228,17 +186,9 @@ function show(page) {
   misplaced.clear();
   notePlaces();
   showTimes(table);
-  showNews();
-  shownUpTo = Number(page.getElementById("connection").dataset.cursor);
-  const missed = waiting;
-  waiting = null;
-  missed.forEach(receive);
 }
 
 keepTimes();
 notePlaces();
-for (const type of Object.keys(HANDLERS)) stream.on(type, receive);
-stream.on("stream.reset", refresh);
-// Rights can end while nobody is connected: the page then says so itself.
-stream.on("stream.open", ({ data }) => data.types.some((type) => type in HANDLERS) || refresh());
+const refresh = join(HANDLERS, { show, settle: showNews });
 find("show-news").addEventListener("click", refresh);
