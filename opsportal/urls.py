@@ -50,6 +50,7 @@ urlpatterns = [
     path("servers/", include("servers.urls")),
     path("incidents/", include("incidents.urls")),
     path("notifications/", include("incidents.notification_urls")),
+    path("automations/", include("automation.urls")),
     path("events/", Explorer.as_view(), name="explorer"),
     path("streams/", monitor.Monitor.as_view(), name="streams"),
     path("admin/", admin.site.urls),
