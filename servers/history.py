@@ -117,6 +117,7 @@ def fleet_uptimes(start: datetime, length: timedelta, count: int) -> list[Uptime
     now = timezone.now()
     late = Q(ended_at=None) | Q(ended_at__gt=start)
     rows = StatusPeriod.objects.filter(late, state__in=(State.SUCCESS, State.FAILED))
+    seconds: dict[str, list[float]]
     seconds = {State.SUCCESS: [0.0] * count, State.FAILED: [0.0] * count}
     for state, begun, ended in rows.order_by().values_list("state", "started_at", "ended_at"):
         first, last = max(begun, start), min(ended or now, now, start + length * count)

@@ -103,7 +103,7 @@ def test_the_page_tells_of_new_ones_and_marks_as_read(site: Site, page: Page) ->
     expect(page.locator("#more")).to_be_visible()
     page.get_by_role("link", name="Show new notifications").click()
     expect(page.locator(".notification.unread")).to_have_count(2)
-    page.get_by_role("button", name="Mark “Fan loud” as read").click()
+    page.get_by_role("button", name="Mark as read: Fan loud").click()
     expect(page.locator(".notification.unread")).to_have_count(1)
     expect(page.locator("#bell [data-count]")).to_have_text("1")
     page.get_by_role("button", name="Mark all as read").click()

@@ -33,8 +33,8 @@ def write(audience: list[str], ages: Iterable[float], type: str = "note.written"
     """Events that were emitted so many minutes ago."""
     for age in ages:
         moment = timezone.now().replace(second=1) - timedelta(minutes=age)
-        values: dict[str, Any] = {"type": type, "audience": audience, "timestamp": moment}
-        Event.objects.create(data={}, **values)
+        values: dict[str, Any] = {"audience": audience, "data": {}, "timestamp": moment}
+        Event.objects.create(type=type, **values)
 
 
 @pytest.fixture

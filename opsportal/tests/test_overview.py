@@ -19,6 +19,7 @@ from incidents.tests.cast import create_incident
 from incidents.tests.making import grant
 from opsportal import overview
 from opsportal.panels import Panel
+from opsportal.sentences import SENTENCES
 from servers import maintenance
 from servers.models import Server
 from servers.tests.cast import Person, create_server, place_events
@@ -155,7 +156,7 @@ def test_figures_for_machines_are_no_news(viewer: Person) -> None:
 def test_an_event_that_nothing_tells_of_is_told_of_by_its_type(
     viewer: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delitem(overview.sentences.SENTENCES, "server.created")
+    monkeypatch.delitem(SENTENCES, "server.created")
     create_server("web-01")
     place_events()
     assert "<code>server.created</code>" in content_of(viewer)
