@@ -187,7 +187,8 @@ class Execution:
     async def _log_in_and_run(self, target: Target) -> Ending:
         async with AsyncExitStack() as stack:
             try:
-                login = functools.partial(checks.login, target.server_id, force=self.run.forced)
+                key = target.server_id or 0  # which no server has
+                login = functools.partial(checks.login, key, force=self.run.forced)
                 way_in = await self.ask(login)
                 connecting = stack.enter_async_context(self._login(way_in))
                 connection = await self._unless_stopped(connecting)

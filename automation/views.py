@@ -12,7 +12,7 @@ from automation import parameters, runs
 from automation.filters import AutomationFilter, RunFilter
 from automation.forms import RunForm
 from automation.models import Automation, Run, Target
-from automation.models.run import NOT_DONE
+from automation.models.run import NOT_DONE, RunQuerySet
 from events.api import event_cursor
 from servers.models import Environment, Server
 
@@ -20,9 +20,9 @@ RECENT: Final = 10  # runs on an automation's page
 NAMED: Final = 12  # servers that it names
 
 
-def for_rows(rows: QuerySet[Run]) -> QuerySet[Run]:
-    """Without what no row shows, a script may be long."""
-    return rows.without_secrets().defer("script", "parameters", "values")  # type: ignore[attr-defined]
+def for_rows(rows: RunQuerySet) -> RunQuerySet:
+    """Without what no row shows: a script may be long."""
+    return rows.without_secrets().defer("script", "parameters", "values")
 
 
 def words() -> dict[str, Any]:

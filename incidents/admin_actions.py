@@ -12,9 +12,8 @@ from django.http import HttpRequest, HttpResponse
 from incidents import markdown, services
 from incidents.forms import assignable_users
 from incidents.models import Incident
+from incidents.models.incident import Status
 from servers.confirmation import AskingActions, Question
-
-Status = Incident.Status
 
 
 class TransitionForm(forms.Form):

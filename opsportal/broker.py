@@ -16,7 +16,7 @@ class Channel(filesystem.Channel):
     """A message appears whole. kombu's own is a file that is still empty for a moment: a worker
     that takes it then has lost it, and ends for the error."""
 
-    def _put(self, queue: str, payload: Any, **kwargs: Any) -> None:
+    def _put(self, queue: str, payload: Any, **kwargs: Any) -> None:  # type: ignore[override]
         """Under a name that no queue has, until it is written. Raises ChannelError."""
         name = f"{time.monotonic_ns():020}_{uuid.uuid4()}.{queue}"
         draft = Path(self.data_folder_out, f"{name}.draft")

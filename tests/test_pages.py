@@ -1,4 +1,5 @@
-"""What holds for every page, in a real browser on a real server process: policy and actions."""
+"""What holds for every page, in a real browser on a real server process: policy and actions; and
+the pages of the admin, which show what happens, too."""
 
 from __future__ import annotations
 
@@ -13,6 +14,7 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import ConsoleMessage, Page, Route, expect
 
+from events import wire
 from tests.portal import Portal
 from tests.test_servers_page import Site, expect_live, expect_not_reloaded, recorded_requests
 
@@ -106,13 +108,18 @@ def test_every_page_keeps_to_the_policy(site: Site, page: Page) -> None:
         assert answer.status == 200, path
         waiting += links(page)
     expected = {
+        "/",
+        "/events/",
+        "/incidents/",
+        "/incidents/N/",
         "/servers/",
         "/servers/N/",
         "/servers/import/",
-        "/incidents/",
+        "/automations/",
+        "/automations/new/",
+        "/automations/runs/",
         "/incidents/board/",
         "/incidents/new/",
-        "/incidents/N/",
         "/incidents/N/edit/",
         "/notifications/",
         "/streams/",
@@ -238,3 +245,63 @@ def test_after_the_login_has_ended_the_page_comes_back(site: Site, page: Page) -
     page.context.clear_cookies(name="sessionid")
     page.get_by_role("button", name="Test").click()
     expect(page).to_have_url(re.compile(rf"/login/\?next={re.escape(path)}$"))
+
+
+def open_form(site: Site, page: Page) -> None:
+    site.open(page, "alice", "/admin/servers/server/")
+    page.get_by_role("link", name="web-01", exact=True).first.click()
+    page.evaluate("window.marker = 'not reloaded'")
+    page.locator("#id_host").fill("being.typed.example")
+
+
+def test_the_admin_shows_what_happens_without_a_request(site: Site, page: Page) -> None:
+    found = complaints(page)
+    open_form(site, page)
+    expect_live(page)
+    sent = recorded_requests(page)
+    site.create("admin-01")
+    site.change("admin-01", name="admin-02")
+    told = page.locator("#feed .sentence")
+    expect(told.nth(0)).to_have_text("admin-02 was changed: name")
+    expect(told.nth(1)).to_have_text("admin-01 was added")
+    assert sent == []
+    toggle, panel = page.locator("#feed-toggle"), page.get_by_role("complementary")
+    expect(panel).to_be_hidden()
+    toggle.click()
+    expect(toggle).to_have_attribute("aria-expanded", "true")
+    expect(panel.get_by_role("link", name="admin-02")).to_be_visible()
+    panel.get_by_role("button", name="Close").press("Escape")
+    expect(panel).to_be_hidden()
+    expect(toggle).to_be_focused()
+    expect(page.locator("#id_host")).to_have_value("being.typed.example")
+    expect_not_reloaded(page)
+    assert found == []
+
+
+def test_a_form_of_the_admin_is_not_lost_to_a_reset(site: Site, page: Page) -> None:
+    frames = [wire.open_frame(9, 30, ["server.created"]), wire.reset_frame("retention", 9)]
+    page.route(
+        re.compile("/api/v1/events/stream"),
+        lambda route: route.fulfill(content_type="text/event-stream", body=b"".join(frames)),
+    )
+    open_form(site, page)
+    expect(page.locator("#feed-gap")).to_contain_text("is missing here until")
+    expect(page.locator("#id_host")).to_have_value("being.typed.example")
+    expect_not_reloaded(page)
+
+
+def test_the_panel_is_open_where_there_is_room_until_it_is_closed(site: Site, page: Page) -> None:
+    page.set_viewport_size({"width": 1700, "height": 800})
+    site.open(page, "alice", "/admin/")
+    panel = page.get_by_role("complementary", name="What happens")
+    expect(panel).to_be_visible()
+    panel.get_by_role("button", name="Close").click()
+    page.reload()
+    expect(page.locator("#feed-toggle")).to_be_visible()
+    expect(panel).to_be_hidden()
+    page.locator("#feed-toggle").click()
+    page.set_viewport_size({"width": 380, "height": 800})
+    page.reload()
+    expect(page.locator("#feed-toggle")).to_be_visible()
+    expect(panel).to_be_hidden()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 380

@@ -484,7 +484,7 @@ def test_a_fault_of_ours_ends_what_runs_and_fails_the_run(
     run = start("echo pid $$; sleep 1; echo more; sleep 308")
     running(run, "pid")
     pid = printed(run).decode().split()[1]
-    monkeypatch.setattr(records, "write", lambda *_: {}["nonsense"])
+    monkeypatch.setattr(records, "write", lambda *_: [][0])
     run = finished(run)
     assert (run.status, run.error) == ("failed", execution.OURS)
     assert run.targets.get().error == execution.OURS

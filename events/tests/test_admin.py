@@ -187,10 +187,11 @@ def test_no_page_counts_the_whole_log(
         for query in ("", "p=2", "q=nothing", "type=note.written"):
             with CaptureQueriesContext(connection) as captured:
                 page = client.get(f"{PAGE}?{query}")
-            counts = [row["sql"] for row in captured if "COUNT" in row["sql"]]
+            asked = [row["sql"] for row in captured if "events_event" in row["sql"]]
+            counts = [sql for sql in asked if "COUNT" in sql]
             assert counts
             assert [sql for sql in counts if "LIMIT 150" not in sql] == []
-            assert "DISTINCT" not in str(captured.captured_queries)
+            assert not [sql for sql in asked if "DISTINCT" in sql]
         assert page.context["cl"].result_count == 150
 
 
@@ -246,12 +247,12 @@ class TrailAdmin(EventTrailMixin, ModelAdmin):
 
 
 def visit_trail(user: User, group: Group, query: str = "") -> str:
-    """The text of the group's history page."""
+    """The text of the group's history page, without what all the admin's pages show."""
     request = RequestFactory().get(f"/?{query}")
     request.user = user
     request.session = SessionStore()
     response: Any = TrailAdmin(Group, site).history_view(request, str(group.pk))
-    return html.unescape(response.render().content.decode())
+    return html.unescape(response.render().content.decode()).split('id="change-history"')[1]
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from events.api import EventTrailMixin
 from events.catalogue import catalogue
 from incidents.models import Incident
 from servers.models import Credential, Environment, Server
-from servers.tests.cast import Person, recorded_events
+from servers.tests.cast import Person, place_events, recorded_events
 from servers.tests.desk import desk, save
 
 OURS = ("automation", "events", "incidents", "opsportal", "servers")
@@ -105,3 +105,17 @@ def test_each_of_the_inventory_and_of_incidents_is_compared() -> None:
     """Those of other apps have tests of their own, as they are written by other means."""
     known = {model for model in THAT_EMIT if model._meta.app_label in ("servers", "incidents")}
     assert known == set(LIVES)
+
+
+@pytest.mark.django_db
+def test_the_feed_shows_no_more_than_its_reader_may_read(
+    outsider: Person, viewer: Person, server: Server
+) -> None:
+    server.name = "secret-01"
+    server.save()
+    place_events()
+    assert "secret-01" in desk(viewer).get("/admin/").content.decode()
+    page = desk(outsider).get("/admin/").content.decode()
+    assert 'id="feed"' in page
+    assert "secret-01" not in page
+    assert 'data-types=""' in page
