@@ -31,12 +31,13 @@ def test_each_script_is_one(values: dict[str, str]) -> None:
     assert (checked.returncode, checked.stderr) == (0, "")
 
 
-def test_the_routine_runs_one_at_a_time_and_nothing_without_targets() -> None:
+def test_the_routine_runs_one_at_a_time_and_nothing_without_targets(
+    environment: Environment,
+) -> None:
     demo_automations.create()
     demo_automations.run_one(None)
     assert not Run.objects.exists()
-    environment = Environment.objects.create(name="staging")
-    create_server("web-01", tags=["web"], environment=environment)
+    create_server(tags=["web"], environment=environment)
     for automation in Automation.objects.all():
         services.edit(automation, {"tags": ["web"]})
     for _ in range(3):
