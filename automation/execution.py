@@ -9,7 +9,7 @@ import logging
 import secrets
 import signal
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final, TypeVar
@@ -252,9 +252,9 @@ class _Script:
         try:
             greeting = remote.greet(self._connection, token, receive, self._begun)
             conversation = await self._execution._unless_stopped(greeting)
-            record.listen_to(conversation)
             try:
                 group = await remote.begin(conversation, token, self._program())
+                record.listen_to(conversation)  # not before: paused, it would not hear the answer
                 return await self._attend(conversation, group)
             finally:
                 record.leave(conversation)
@@ -289,7 +289,15 @@ class _Script:
         except Stopped:
             if not conversation.has_ended:
                 return self._execution._stopped(await self._end(conversation, group))
+        await self._hear_out(conversation)
         return self._ending(conversation, group)
+
+    async def _hear_out(self, conversation: Conversation) -> None:
+        """What the script printed before its end may still be on its way."""
+        self._execution._recorder.leave(conversation)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(PATIENCE):
+                await conversation.closed.wait()
 
     def _ending(self, conversation: Conversation, group: Group) -> Ending:
         code, killed_by = conversation.exit_status, conversation.exit_signal

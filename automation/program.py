@@ -53,7 +53,7 @@ def text(program: Program, token: str) -> bytes:
 
 def _lines(program: Program, token: str) -> Iterator[str]:
     script = program.script.removesuffix("\n")
-    yield "umask 077"
+    yield "opsportal_umask=$(umask); umask 077"
     yield "trap 'rm -rf \"$opsportal\"' EXIT"
     yield "trap 'exit 129' HUP; trap 'exit 130' INT; trap 'exit 143' TERM"
     yield 'opsportal=$(mktemp -d "${TMPDIR:-/tmp}/opsportal.XXXXXXXXXX") &&'
@@ -61,6 +61,7 @@ def _lines(program: Program, token: str) -> Iterator[str]:
     yield f"cat >\"$opsportal/script\" <<'{token}'"
     yield f"{script}\n{token}"
     yield f"[ $? -eq 0 ] || {{ printf '%s:%s\\n' {token} unwritable; exit 1; }}"
+    yield 'umask "$opsportal_umask"; unset opsportal_umask'  # the account's own, for the script
     for name, value in program.variables.items():
         yield f"{name}={shlex.quote(value)}; export {name}"
     # What a shell says of a child that was killed is not the script's output.

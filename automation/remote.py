@@ -220,7 +220,10 @@ async def end(connection: asyncssh.SSHClientConnection, group: Group, mark: str)
     _, found, answer = done.stdout.partition(f"{token}:left:".encode())
     if not found:
         raise RemoteError("no shell answered")
-    how, state, strays = answer.decode(errors="replace").splitlines()[0].split(":")
+    try:
+        how, state, strays = answer.decode(errors="replace").splitlines()[0].split(":")
+    except (ValueError, IndexError):
+        raise RemoteError("its answer was cut off") from None
     return Ended(how == "kill", state == "alive", strays.split())
 
 

@@ -21,7 +21,7 @@ from django.db import close_old_connections
 
 from automation import claims
 from automation.execution import Cause, Execution
-from automation.program import GRACE
+from automation.remote import START, STOP
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +30,9 @@ T = TypeVar("T")
 LOOK: Final = 1.0  # seconds between two looks whether a run is to be cancelled
 LOOKS_A_BEAT: Final = 4  # looks between two signs of life
 WRITERS: Final = 4  # threads that write what runs bring
-LEAVE: Final = GRACE + 15.0  # seconds that runs take, at the most, once they were told to end
+# Seconds that runs take, at the most, once they were told to end: a script that is just being
+# begun, and two attempts to end it, the second by another login.
+LEAVE: Final = START + 2 * STOP + 15.0
 
 
 class Runner:
@@ -87,16 +89,19 @@ class Runner:
             loop.call_soon_threadsafe(function)
 
     def _run(self, ready: threading.Event) -> None:
-        with (
-            ThreadPoolExecutor(WRITERS, "runner-write") as self._writers,
-            # Of its own: signs of life wait for nobody's log.
-            ThreadPoolExecutor(1, "runner-pulse") as self._pulse,
-            asyncio.Runner() as runner,
-        ):
-            self._loop = runner.get_loop()
-            self._rung = asyncio.Event()
-            ready.set()
-            runner.run(self._main())
+        try:
+            with (
+                ThreadPoolExecutor(WRITERS, "runner-write") as self._writers,
+                # Of its own: signs of life wait for nobody's log.
+                ThreadPoolExecutor(1, "runner-pulse") as self._pulse,
+                asyncio.Runner() as runner,
+            ):
+                self._loop = runner.get_loop()
+                self._rung = asyncio.Event()
+                ready.set()
+                runner.run(self._main())
+        finally:
+            ready.set()  # where it could not begin: nobody is to wait for it
 
     async def _main(self) -> None:
         beating = asyncio.create_task(self._beat())

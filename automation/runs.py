@@ -104,9 +104,14 @@ def resolve(
 def retry_failed(run: Run, user: Any, reason: str = "") -> Run:
     """Queues the same once more for those targets that it was not done on.
 
-    Raises NotFinished, NoTargets, SecretsForgotten, and DecryptionError where they cannot be read.
+    Raises Disabled, NotFinished, NoTargets, SecretsForgotten, and DecryptionError where they
+    cannot be read.
     """
     with transaction.atomic():
+        # In the order in which a start locks them. What is deleted can be looked at in the run.
+        automations = Automation.objects.select_for_update().filter(pk=run.automation_id)
+        if any(not automation.enabled for automation in automations):
+            raise Disabled(f"{run.name} is disabled.")
         row = Run.objects.select_for_update().get(pk=run.pk)
         if not row.is_finished:
             raise NotFinished(f"{row} is under way.")

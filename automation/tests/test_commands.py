@@ -53,6 +53,10 @@ def test_a_run_is_started_as_it_is_told(
         (["Say hello", "--server", "web-01", "--param", "times"], "wants NAME=…, not 'times'"),
         (["Say hello", "--server", "web-01", "--param", "times=9"], "times: This must be 5 or"),
         (["Say hello", "--server", "web-01", "--param", "tims=1"], "times (integer)"),
+        (
+            ["Say hello", "--param", "token=swordfish"],
+            "give it by --secret-from-env token=VARIABLE",
+        ),
         (["Say hello", "--secret-from-env", "token=NOT_THERE"], "environment variable NOT_THERE"),
     ],
 )

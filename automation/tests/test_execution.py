@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import threading
 import uuid
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -544,3 +545,28 @@ def test_a_server_in_maintenance_is_skipped_unless_it_is_forced(sshd: Sshd, work
     again = runs.start(automation, None, force=True)
     worker.wake()
     assert finished(again).status == "completed"
+
+
+def test_a_script_has_the_umask_of_its_account(start: Start) -> None:
+    assert printed(finished(start("umask"))) != b"0077\n"
+
+
+def test_a_target_begins_though_nothing_can_be_written_down(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where much waits to be written, the sources are paused: not before they have begun."""
+    monkeypatch.setattr(remote, "START", 3.0)
+    held, write = threading.Event(), records.write
+
+    def wait_and_write(*arguments: Any) -> None:
+        if not held.is_set():
+            held.wait(6)  # longer than a shell may take to answer
+            held.set()
+        write(*arguments)
+
+    monkeypatch.setattr(records, "write", wait_and_write)
+    first = "head -c 3000000 /dev/zero | tr '\\0' 'x'"
+    script = f"case $SERVER_NAME in web-01) {first};; *) sleep 1; echo done;; esac"
+    run = finished(start(script, servers=2, concurrency=1))
+    assert statuses(run) == {"web-01": "succeeded", "web-02": "succeeded"}
+    assert printed(run, target=2) == b"done\n"

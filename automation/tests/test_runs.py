@@ -119,7 +119,7 @@ def test_a_retry_is_for_what_was_not_done_and_as_it_was_then(
     first = runs.start(automation, None, {"token": "swordfish"}, servers=servers)
     states = ("succeeded", "failed", "unreachable", "timed_out", "cancelled", "skipped")
     end(first, "failed", *states)  # of db-01, old-01, web-01 …
-    services.edit(automation, {"script": "reboot", "enabled": False})
+    services.edit(automation, {"script": "reboot"})
     again = runs.retry_failed(first, responder.user, "once more")
     assert names(again) == ["old-01", "web-01", "web-02", "web-03", "web-04"]
     assert (again.script, again.secrets, again.values) == (
@@ -129,6 +129,16 @@ def test_a_retry_is_for_what_was_not_done_and_as_it_was_then(
     )
     assert (again.retry_of, again.started_by_name) == (first, "responder")
     assert (again.status, again.reason) == ("queued", "once more")
+
+
+def test_what_is_disabled_is_not_retried_either(server: Server) -> None:
+    first = create_run(server)
+    end(first, "failed", "failed")
+    assert first.automation is not None
+    services.edit(first.automation, {"enabled": False})
+    with pytest.raises(runs.Disabled):
+        runs.retry_failed(first, None)
+    assert Run.objects.count() == 1
 
 
 def test_a_retry_needs_a_target_that_is_still_there(server: Server) -> None:

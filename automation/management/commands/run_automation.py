@@ -74,7 +74,9 @@ class Command(BaseCommand):
                 "environments": found(Environment, "environment", options["environment"]),
                 "tags": options["tag"],
             }
-        given = pairs("--param", options["param"]) | from_environment(options["secret_from_env"])
+        public = pairs("--param", options["param"])
+        refuse_secrets(automation, public)
+        given = public | from_environment(options["secret_from_env"])
         try:
             return runs.start(
                 automation,
@@ -139,6 +141,14 @@ def pairs(option: str, texts: Iterable[str]) -> dict[str, str]:
             wrong(f"{option} wants NAME=…, not {name!r}.")
         given[name] = value
     return given
+
+
+def refuse_secrets(automation: Automation, names: Iterable[str]) -> None:
+    """What is typed in a command stands in the process list for as long as that runs."""
+    kinds = {one["name"]: one["type"] for one in automation.parameters}
+    for name in names:
+        if kinds.get(name) == parameters.SECRET:
+            wrong(f"{name} is a secret: give it by --secret-from-env {name}=VARIABLE.")
 
 
 def from_environment(texts: Iterable[str]) -> dict[str, str]:
