@@ -60,6 +60,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
     # A run that is told to end cleans up as after Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # What a shell starts in its background is deaf to Ctrl-C, and so is all that is started by it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     options = early_config.known_args_namespace
     directory = TemporaryDirectory(prefix="opsportal-tests-")
     early_config.add_cleanup(directory.cleanup)

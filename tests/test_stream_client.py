@@ -373,6 +373,7 @@ def test_all_tabs_go_to_the_login_and_come_back(site: Site, context: BrowserCont
     second.goto(site.web.url("/servers/?search=web"))
     expect(second.locator("#connection")).to_have_text("Live")
     assert site.streams() == 1
+    first.get_by_role("button", name="Account").click()
     first.get_by_role("button", name="Log out").click()
     expect(second).to_have_url(re.compile(r"/login/\?next=%2Fservers%2F%3Fsearch%3Dweb$"))
     log_in(second)
