@@ -109,7 +109,7 @@ def retry_failed(run: Run, user: Any, reason: str = "") -> Run:
     """
     with transaction.atomic():
         # In the order in which a start locks them. What is deleted can be looked at in the run.
-        automations = Automation.objects.select_for_update().filter(pk=run.automation_id)
+        automations = Automation.objects.select_for_update().filter(pk=run.automation_id or 0)
         if any(not automation.enabled for automation in automations):
             raise Disabled(f"{run.name} is disabled.")
         row = Run.objects.select_for_update().get(pk=run.pk)

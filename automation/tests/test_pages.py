@@ -228,7 +228,7 @@ def test_markup_is_text_everywhere(admin: Person, server: Server) -> None:
 
 def test_a_run_is_started_without_script_and_with_it(admin: Person, server: Server) -> None:
     run = create_run(server, parameters=PARAMETERS)
-    body = {
+    body: dict[str, Any] = {
         "servers": [server.pk],
         "reason": "Why",
         "parameter-times": "2",
@@ -394,8 +394,8 @@ def test_lists_are_narrowed_and_told_what_is_no_filter(viewer: Person) -> None:
     page = client.get(reverse("automations:list"), {"search": "alph"}).content.decode()
     assert "Alpha" in page
     assert "Beta" not in page
-    page = client.get(reverse("automations:runs"), {"automation": "Alpha"})
-    assert list(page.context["runs"]) == [one]
+    narrowed = client.get(reverse("automations:runs"), {"automation": "Alpha"})
+    assert list(narrowed.context["runs"]) == [one]
     assert client.get(reverse("automations:runs"), {"status": "nonsense"}).status_code == 200
     page = client.get(reverse("automations:runs"), {"status": "failed"}).content.decode()
     assert "No run matches" in page
