@@ -33,6 +33,9 @@ __all__ = ["errors"]
 pytestmark = pytest.mark.stack("embedded")  # what a browser shows comes from no database
 
 
+VIEW = "incidents.view_incident"
+
+
 class Duty(Site):
     """Alice, who may do everything, and vera, who looks on and responds."""
 
@@ -167,6 +170,26 @@ def test_pages_of_the_list_stay_where_they_are(duty: Duty, page: Page) -> None:
     page.get_by_role("link", name="Previous").click()
     expect(titles(page).first).to_have_text("Newest")
     duty.portal.manage("shell", "--verbosity=0", "-c", NONE)
+
+
+def test_counters_follow_the_figures(duty: Duty, page: Page) -> None:
+    duty.new("Disk full", severity="high")
+    duty.open_live(page, "/incidents/")
+    sent = recorded_requests(page)
+    figures = {
+        "open": 7,
+        "unacknowledged": 5,
+        "open_by_severity": {"critical": 3, "high": 2, "medium": 1, "low": 1},
+        "opened": 9,
+        "resolved": 2,
+        "mean_time_to_acknowledge": None,
+        "mean_time_to_resolve": 1.5,
+    }
+    event = {"type": "stats.updated", "data": {"domain": "incidents", "stats": figures}}
+    duty.portal.manage("emit", input=json.dumps(event | {"permissions": [VIEW]}))
+    numbers = page.locator("#figures strong")
+    expect(numbers).to_have_text(["7", "5", "3", "2", "1", "1"])
+    assert sent == []
 
 
 def test_cards_move_as_events_say(duty: Duty, page: Page) -> None:
