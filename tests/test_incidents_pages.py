@@ -55,6 +55,12 @@ class Duty(Site):
         key: int = self.call("POST", title=title, **fields)["id"]
         return key
 
+    def head(self) -> str:
+        """The log's position."""
+        headers = bearer(self.cast["alice"][0])
+        address = self.web.url("/api/v1/incidents/")
+        return httpx.get(address, headers=headers, trust_env=False).headers["X-Event-Cursor"]
+
     def move(self, key: int, to: str, comment: str = "") -> None:
         self.call("POST", f"{key}/transition/", to=to, comment=comment)
 
@@ -229,12 +235,50 @@ def test_nothing_moves_under_the_pointer(duty: Duty, page: Page) -> None:
     before = button.bounding_box()
     duty.move(first, "acknowledged")
     expect(titles(lane(page, "acknowledged"))).to_have_text(["first"])
+    assert button.bounding_box() == before
     third = duty.new("third", severity="critical")
     expect(item(page, third)).to_be_visible()
     assert button.bounding_box() == before
     page.mouse.move(0, 0)
     expect(titles(lane(page, "open"))).to_have_text(["third", "second"])
     expect(page.locator(".gap")).to_have_count(0)
+
+
+def test_what_a_page_shows_already_may_come_again(duty: Duty, page: Page) -> None:
+    """As it does where it is committed between the reading of the cursor and of the state."""
+    before = duty.head()
+    key = duty.new("Disk full")
+    duty.call("POST", f"{key}/comment/", text="Looking.")
+    duty.move(key, "acknowledged")
+    duty.call("PATCH", f"{key}/", title="Disk full again", severity="low", assignee="vera")
+    duty.move(key, "resolved")
+
+    def begin_before(route: Route) -> None:
+        answer = route.fetch()
+        body = re.sub(r'data-cursor="\d+"', f'data-cursor="{before}"', answer.text())
+        route.fulfill(response=answer, body=body)
+
+    def open_and_wait(path: str, part: str, text: str) -> None:
+        duty.open_live(page, path)
+        duty.call("POST", f"{key}/comment/", text="The last.")  # after which all has come again
+        expect(page.locator(part).first).to_contain_text(text)
+
+    page.route(re.compile(r"/incidents/[^?]*$"), begin_before)
+    open_and_wait("/incidents/", ".number", "2")
+    expect(titles(page)).to_have_text(["Disk full again"])
+    expect(item(page, key)).to_contain_text(re.compile(r"Low\s+Disk full again\s+Resolved\s+vera"))
+    expect(page.locator("#news")).to_have_text("")
+    open_and_wait("/incidents/board/", ".number", "3")
+    expect(titles(page)).to_have_text(["Disk full again"])
+    expect(titles(lane(page, "resolved"))).to_have_text(["Disk full again"])
+    expect(page.locator(".quantity")).to_have_text(["0", "0", "1", "0"])
+    expect(page.locator("#missing")).to_have_text("")
+    open_and_wait(f"/incidents/{key}/", "#entries > li", "The last.")
+    expect(page.locator("#entries > li")).to_have_count(8)
+    expect(page.locator("#title")).to_have_text("Disk full again")
+    expect(page.locator("#present")).to_contain_text(re.compile(r"Resolved.*Low"))
+    expect(page.get_by_role("button", name="Reopen")).to_be_visible()
+    expect(page.get_by_role("button", name="Acknowledge")).to_be_hidden()
 
 
 def test_an_incidents_page_follows_what_is_done(duty: Duty, page: Page) -> None:
