@@ -1,0 +1,123 @@
+"""Processes under measurement: what they cost, and the readers and writers that work them."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from benchmarks.load import Job
+from tests.services import ROOT
+
+RESULTS = Path(__file__).with_name("results")
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def cpu_seconds(pid: int) -> float:
+    """User and system time of a process and of the children that it has waited for."""
+    stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return sum(map(int, stat[11:15])) / TICKS
+
+
+def resident_kilobytes(pid: int) -> int:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.split("VmRSS:")[1].split()[0])
+
+
+class Reader:
+    """A context manager: `benchmarks.load` in a process of its own."""
+
+    def __init__(self, job: Job) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.load"],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.opened = self._ask(asdict(job))
+
+    def reopen(self) -> dict[str, Any]:
+        return self._ask({"reopen": True})
+
+    def start_waiting(self, expect: int, patience: float = 10) -> None:
+        self._tell({"expect": expect, "patience": patience})
+
+    def answer(self) -> dict[str, Any]:
+        assert self.process.stdout
+        line = self.process.stdout.readline()
+        if not line:
+            raise RuntimeError("the load generator ended")
+        found: dict[str, Any] = json.loads(line)
+        return found
+
+    def _ask(self, question: Mapping[str, Any]) -> dict[str, Any]:
+        self._tell(question)
+        return self.answer()
+
+    def _tell(self, question: Mapping[str, Any]) -> None:
+        assert self.process.stdin
+        self.process.stdin.write(json.dumps(question) + "\n")
+        self.process.stdin.flush()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+
+def started(command: Sequence[str], env: Mapping[str, str]) -> subprocess.Popen[str]:
+    return subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, text=True)
+
+
+def said(writer: subprocess.Popen[str]) -> dict[str, Any]:
+    """What a writer printed at its end. Raises RuntimeError where it failed."""
+    printed, _ = writer.communicate()
+    if writer.returncode:
+        raise RuntimeError(f"the writer ended with {writer.returncode}")
+    found: dict[str, Any] = json.loads(printed.strip().splitlines()[-1])
+    return found
+
+
+def median_of(rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Of numbers the median, and of what is the same in all rows that."""
+    rows = list(rows)
+    return {name: _median([row[name] for row in rows]) for name in rows[0]}
+
+
+def _median(values: list[Any]) -> Any:
+    if all(isinstance(value, dict) for value in values):
+        return median_of(values)
+    if all(isinstance(v, int | float) and not isinstance(v, bool) for v in values):
+        return round(statistics.median(values), 3)
+    return values[0] if all(value == values[0] for value in values) else values
+
+
+def conditions(command: str) -> dict[str, str]:
+    described = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True)
+    return {
+        "machine": f"{platform.machine()}, {os.cpu_count()} shared cores, everything on them",
+        "python": platform.python_version(),
+        "commit": described.stdout.decode().strip(),
+        "command": command,
+    }
+
+
+def write(name: str, command: str, results: Any) -> None:
+    text = json.dumps({"conditions": conditions(command), "results": results}, indent=2)
+    (RESULTS / f"{name}.json").write_text(text + "\n")
