@@ -17,6 +17,10 @@ from django.db.models import Case, IntegerField, Value, When
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
+from automation.models import Run
+from automation.models.run import UNFINISHED
+from automation.stats import stats as automation_stats
+from automation.views import for_rows
 from incidents.models import Incident
 from incidents.models.incident import UNRESOLVED
 from incidents.stats import stats as incidents_stats
@@ -29,6 +33,7 @@ State = StatusPeriod.State
 
 ROWS: Final = 100  # of a list; the page shows a few, and moves up others as these go
 SHOWN: Final = 8
+OUTCOMES: Final = (Run.Status.COMPLETED, Run.Status.FAILED, Run.Status.CANCELLED)
 SPANS: Final = 24  # of the fleet's uptime
 SPAN: Final = timedelta(hours=1)
 
@@ -117,7 +122,23 @@ def _failing() -> Any:
     return rows.select_related("server").only(*fields).order_by("-started_at", "-pk")
 
 
+def _automation() -> dict[str, Any]:
+    stats = automation_stats()
+    rows = for_rows(Run.objects.filter(status__in=UNFINISHED))
+    since = Coalesce("started_at", "created_at")
+    return {
+        "stats": stats,
+        "outcomes": [(each.value, each.label, stats[each.value]) for each in OUTCOMES],
+        "ended": sum(stats[each.value] for each in OUTCOMES),
+        # By their names, what runs comes before what is queued, backwards.
+        "rows": rows.annotate(since=since).order_by("-status", "-pk")[:ROWS],
+        "more": max(stats["running"] + stats["queued"] - SHOWN, 0),
+        "statuses": Run.Status.choices,
+    }
+
+
 PANELS: Final = [
     Panel("incidents", "incidents.view_incident", _incidents),
     Panel("servers", "servers.view_server", _servers),
+    Panel("automation", "automation.view_run", _automation),
 ]

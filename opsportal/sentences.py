@@ -65,7 +65,10 @@ SENTENCES: Final[dict[str, list[Sentence]]] = {
         Sentence("A [run] on {server} failed{error|: }", "status=failed", "bad"),
         Sentence("A [run] on {server}: {status}", tone="quiet"),
     ],
-    "automation.definition_changed": [Sentence("Automation [{name}] was {change}{changes|: }")],
+    "automation.definition_changed": [
+        Sentence("Automation {name} was deleted", "change=deleted"),
+        Sentence("Automation [{name}] was {change}{changes|: }"),
+    ],
     "log.added": [Sentence("A [run] printed something", tone="quiet")],
     "stats.updated": [Sentence("Figures of {domain} changed", tone="quiet")],
     "notification.sent": [
@@ -79,7 +82,12 @@ SENTENCES: Final[dict[str, list[Sentence]]] = {
 QUIET: Final = frozenset({"stats.updated", "log.added"})
 
 # Subjects that have a page, and its name.
-_PAGES: Final = {"servers.server": "servers:detail", "incidents.incident": "incidents:detail"}
+_PAGES: Final = {
+    "servers.server": "servers:detail",
+    "incidents.incident": "incidents:detail",
+    "automation.run": "automations:run",
+    "automation.automation": "automations:detail",
+}
 
 _TOKEN: Final = re.compile(r"\[|\]|\{(\w+)(?:\|([^}]*))?\}")
 

@@ -54,6 +54,40 @@ for name, success in {outcomes!r}:
     checks.record_outcome(server.pk, server.test_id, ssh.Outcome(success, message, latency, ""))
 """
 
+# A run of a new automation on both servers, and what its worker writes of it.
+QUEUE = """
+from automation import runs, services
+from automation.models import Automation
+from django.contrib.auth.models import User
+from servers.models import Server
+automation = Automation(name={name!r}, script="true")
+services.create(automation, Server.objects.order_by("name"))
+runs.start(automation, User.objects.get(username="vera"))
+"""
+TAKE = """
+from automation import claims
+claims.take(1, "worker")
+"""
+PROGRESS = """
+from automation import records
+from automation.models import Run
+from automation.recorder import Batch, Change
+run = Run.objects.get(status="running")
+changes = [Change(1, {"status": "succeeded"}), Change(2, {"status": "running"})]
+records.write(run.pk, run.claim, Batch(1, changes=changes))
+"""
+CANCEL = """
+from automation import runs
+from automation.models import Run
+runs.cancel(Run.objects.filter(status__in=["queued", "running"]).earliest("pk"), None)
+"""
+FINISH = """
+from automation import records
+from automation.models import Run
+run = Run.objects.get(status="running")
+records.finish(run.pk, run.claim, "skipped")
+"""
+
 # What a worker that computes the figures of all pages emits.
 FIGURES = """
 from django.utils import timezone
@@ -75,6 +109,14 @@ INCIDENTS = {
     "open": 20,
     "unacknowledged": 19,
     "open_by_severity": {"critical": 5, "high": 0, "medium": 15, "low": 0},
+}
+RUNS = {
+    "running": 12,
+    "queued": 3,
+    "completed": 30,
+    "failed": 9,
+    "cancelled": 1,
+    "mean_duration": 2.5,
 }
 
 
@@ -132,6 +174,10 @@ def incidents(page: Page) -> Locator:
 
 def failing(page: Page) -> Locator:
     return page.locator("#failing li:not(.gone) .subject")
+
+
+def under_way(page: Page) -> Locator:
+    return page.locator("#open-runs li:not(.gone) .subject")
 
 
 def told(page: Page) -> Locator:
@@ -198,6 +244,45 @@ def test_what_others_do_appears_without_a_request(site: Site, page: Page) -> Non
     assert sent == []
 
 
+def test_runs_appear_and_go_without_a_request(site: Site, page: Page) -> None:
+    site.open_live(page, "/")
+    expect(page.get_by_text("None. Nothing runs or waits.")).to_be_visible()
+    sent = recorded_requests(page)
+
+    shell(site, QUEUE.format(name="Restart") + TAKE + QUEUE.format(name="Rotate"))
+    expect(under_way(page)).to_have_text([re.compile(r"^Restart #\d+$"), re.compile("^Rotate #")])
+    path = re.compile(r"^/automations/runs/\d+/$")
+    expect(under_way(page).first).to_have_attribute("href", path)
+    expect(told(page).first.get_by_role("link", name="Rotate")).to_have_attribute("href", path)
+    row = page.locator("#open-runs li").first
+    expect(row.locator(".state")).to_have_text("Running")
+    expect(row.locator(".starter")).to_have_text("vera")
+    expect(row.locator(".tally")).to_have_text("0 of 2")
+    expect(page.locator("#open-runs .state").last).to_have_text("Queued")
+
+    shell(site, PROGRESS)
+    expect(row.locator(".tally")).to_have_text("1 of 2")
+    expect(row.locator("progress")).to_have_attribute("value", "1")
+    shell(site, CANCEL)
+    expect(row.locator(".state")).to_have_text("Cancelling")
+    shell(site, FINISH + TAKE)
+    expect(under_way(page)).to_have_text([re.compile("^Rotate #")])
+    expect(page.locator("#open-runs li:not(.gone) .state")).to_have_text("Running")
+    shell(site, FINISH + QUEUE.format(name="Clean") + CANCEL)
+    expect(told(page).first).to_have_text("Clean was cancelled")
+    expect(page.locator("#open-runs li")).to_have_count(0)
+
+    shell(site, FIGURES.format(figures=[("automation", "automation.view_run", RUNS)]))
+    tile = page.locator("#automation-tile")
+    expect(tile.locator("[data-figure=running]")).to_have_text("12")
+    expect(tile.locator("[data-figure=queued]")).to_have_text("3")
+    expect(count(tile, "failed")).to_have_text("9")
+    expect(tile.locator("[data-key=completed] rect")).to_have_attribute("width", "75")
+    expect(page.locator("#more-runs")).to_have_text("and 7 more")
+    expect_not_reloaded(page)
+    assert sent == []
+
+
 def drawn(page: Page) -> Any:
     """Each row's attributes and what is in it."""
     script = """rows => rows.map(row => {
@@ -218,12 +303,16 @@ def test_the_script_tells_what_the_server_tells(site: Site, page: Page) -> None:
     call(site, "POST", f"{key}/comment/", text="**Look** [here](https://example.com)")
     call(site, "POST", f"{key}/transition/", to="acknowledged", comment="[mine]")
     site.change("web-01", name="{name}", tags=["a", "b"])
+    shell(site, QUEUE.format(name=HOSTILE[:100]) + TAKE + PROGRESS)
+    shell(site, QUEUE.format(name="Deploy"))
     shell(site, TESTS.format(outcomes=[("{name}", False), ("web-02", True)]))
     expect(told(page).first).to_have_text("web-02 answers")
     seen = drawn(page)
     page.reload()
     expect_live(page)
     assert drawn(page) == seen
+    expect(under_way(page)).to_have_count(2)
+    shell(site, FINISH + CANCEL)
     expect(page.locator("main img")).to_have_count(0)
     inline = "[style], style, script:not([src], [type='application/json'])"
     expect(page.locator(inline)).to_have_count(0)
@@ -237,14 +326,18 @@ def test_nobody_learns_of_what_is_not_for_them(site: Site, page: Page) -> None:
     site.open(page, "ivan", "/")
     expect_live(page)
     site.change("web-01", name="secret-01")
-    figures = [("servers", "servers.view_server", SERVERS)]
-    shell(site, FIGURES.format(figures=figures))
+    figures = [
+        ("servers", "servers.view_server", SERVERS),
+        ("automation", "automation.view_run", RUNS),
+    ]
+    shell(site, FIGURES.format(figures=figures) + QUEUE.format(name="Secret run") + CANCEL)
     open_incident(site, "Disk full")
     expect(told(page).first).to_have_text("Disk full was opened: high")
     expect(incidents(page)).to_have_text(["Disk full"])
-    for secret in ("secret-01", "web-02", "servers.server"):
+    for secret in ("secret-01", "web-02", "servers.server", "Secret run", "Runs under way"):
         expect(page.locator("main .tiles, main .halves").last).not_to_contain_text(secret)
-    expect(page.locator("#servers-tile, #uptime-tile, #failing")).to_have_count(0)
+    others = "#servers-tile, #uptime-tile, #failing, #automation-tile, #open-runs"
+    expect(page.locator(others)).to_have_count(0)
 
 
 def test_an_outage_is_made_up_for(site: Site, page: Page) -> None:

@@ -13,6 +13,8 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from automation.models import Run
+from automation.tests.making import create_run, end
 from events.api import emit
 from events.models import Event
 from incidents.tests.cast import create_incident
@@ -69,34 +71,37 @@ def test_a_login_leads_here(viewer: Person) -> None:
 def test_who_may_see_nothing_is_told_so_and_shown_nothing(outsider: Person) -> None:
     failing_server("web-01")
     create_incident("Disk full")
+    create_run(create_server("web-02"), reason="Weekly")
     place_events()
     text = content_of(outsider)
     assert "Welcome, outsider" in text
-    for secret in ("web-01", "Disk full", "servers-tile", "incidents-tile", "activity"):
+    tiles = ("servers-tile", "incidents-tile", "automation-tile", "activity")
+    for secret in ("web-01", "Disk full", "Run 0", "Weekly", *tiles):
         assert secret not in text
 
 
 @pytest.mark.parametrize(
-    ("right", "seen", "unseen"),
+    ("right", "types", "seen"),
     [
-        ("servers.view_server", "web-01", "Disk full"),
-        ("incidents.view_incident", "Disk full", "web-01"),
+        ("servers.view_server", "server.", "web-01"),
+        ("incidents.view_incident", "incident.", "Disk full"),
+        ("automation.view_run", "automation.queued", "Run 0"),
     ],
 )
 def test_only_the_domains_that_one_may_view_appear(
-    outsider: Person, right: str, seen: str, unseen: str
+    outsider: Person, right: str, types: str, seen: str
 ) -> None:
     """In the panels, in the feed and in what is meant for the scripts."""
     grant(outsider, right)
-    failing_server("web-01")
+    create_run(failing_server("web-01"))
     create_incident("Disk full")
     place_events()
     text = content_of(outsider)
     assert text.count(seen) >= 2
-    assert unseen not in text
-    assert embedded(text, "activity-counts")["total"] == (
-        Event.objects.filter(type__startswith=right.rpartition("_")[2]).count()
-    )
+    for unseen in {"web-01", "Disk full", "Run 0"} - {seen}:
+        assert unseen not in text
+    told = Event.objects.filter(type__startswith=types).count()
+    assert embedded(text, "activity-counts")["total"] == told
 
 
 def test_the_cursor_is_from_before_the_state(
@@ -136,10 +141,43 @@ def test_incidents_come_by_severity_and_then_the_last_one_first(viewer: Person) 
     assert re.findall(r'<a class="subject"[^>]*title="(\w+)"', text) == ["c", "b", "d", "a"]
 
 
+def test_what_runs_comes_before_what_waits_and_what_is_over_does_not_come(
+    viewer: Person, operator: Person
+) -> None:
+    server = create_server("web-01")
+    under_way, waiting, last, stopping, over = (
+        create_run(server, user=operator.user) for _ in range(5)
+    )
+    now = timezone.now()
+    for run in (under_way, last, stopping):
+        end(run, "running", "running")
+    Run.objects.filter(pk=stopping.pk).update(cancel_requested_at=now)
+    end(over, "failed", "failed")
+    Run.objects.filter(pk=over.pk).update(finished_at=now)
+    text = content_of(viewer)
+    rows = text.split('id="open-runs"')[1].split("</ol>")[0]
+    assert re.findall(r'href="/automations/runs/(\d+)/"', rows) == [
+        str(run.pk) for run in (stopping, last, under_way, waiting)
+    ]
+    words = re.findall(r'"status state">(\w+)</span><span class="starter">(\w+)<', rows)
+    assert words == [(word, "operator") for word in ("Cancelling", "Running", "Running", "Queued")]
+    tile = text.split('id="automation-tile"')[1].split("</section>")[0]
+    assert re.findall(r'data-figure="(\w+)">(\d+)<', tile) == [("running", "3"), ("queued", "1")]
+    assert re.findall(r'data-key="(\w+)".*?width="(\d+)".*?"count">(\d+)<', tile, re.DOTALL) == [
+        ("completed", "0", "0"),
+        ("failed", "100", "1"),
+        ("cancelled", "0", "0"),
+    ]
+
+
 def test_more_are_counted_than_are_shown(viewer: Person) -> None:
+    server = create_server("web-01")
     for number in range(11):
         create_incident(f"Disk {number} full")
-    assert re.search(r'id="more-incidents">.*?and <span>3</span> more', content_of(viewer))
+        create_run(server)
+    text = content_of(viewer)
+    for name in ("more-incidents", "more-runs"):
+        assert re.search(rf'id="{name}">.*?and <span>3</span> more', text)
 
 
 def test_figures_for_machines_are_no_news(viewer: Person) -> None:
@@ -179,12 +217,12 @@ def test_the_queries_do_not_grow_with_what_there_is(viewer: Person) -> None:
         return len(captured)
 
     for name in ("a", "b"):
-        failing_server(name)
+        create_run(failing_server(name))
         create_incident(name, servers=(create_server(f"{name}-2"),))
     place_events()
     few = queries()
     for name in "cdefgh":
-        failing_server(name)
+        create_run(failing_server(name))
         create_incident(name, servers=(create_server(f"{name}-2"),))
     place_events()
     assert queries() == few

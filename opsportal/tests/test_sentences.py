@@ -56,6 +56,16 @@ def test_the_domains_of_the_pages_are_told_of() -> None:
             {"title": "Disk full", "new_status": "closed", "comment": ""},
             "[Disk full] was closed",
         ),
+        (
+            "automation.definition_changed",
+            {"name": "Restart", "change": "updated", "changes": {"script": {}}},
+            "Automation [Restart] was updated: script",
+        ),
+        (
+            "automation.definition_changed",
+            {"name": "Restart", "change": "deleted"},
+            "Automation Restart was deleted",
+        ),
         ("notification.sent", {"channel": None, "title": "T"}, "A bell was rung for [T]"),
         ("notification.sent", {"channel": "ops", "title": "T"}, "ops was told of [T]"),
         ("server.status_changed", {"name": "web-01", "new_status": "on fire"}, ""),
@@ -73,6 +83,8 @@ def test_what_is_told(type: str, data: dict[str, Any], told: str) -> None:
     ("subject", "path"),
     [
         ("servers.server/42", "/servers/42/"),
+        ("automation.run/42", "/automations/runs/42/"),
+        ("automation.automation/42", "/automations/42/"),
         ("servers.server/../../admin", ""),
         ("servers.server/", ""),
         ("servers.credential/1", ""),
