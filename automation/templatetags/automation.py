@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from django import template
 
@@ -13,7 +13,8 @@ from servers.templatetags.servers import span
 
 register = template.Library()
 
-SHORT = 10  # seconds below which tenths are told
+SHORT: Final = 10  # seconds below which tenths are told
+LONG: Final = 3_600  # seconds from which on seconds are not told any more
 
 
 @register.filter
@@ -22,6 +23,8 @@ def lasted(thing: Run | Target) -> str:
     seconds = thing.duration
     if seconds is None:
         return "—" if thing.finished_at else ""
+    if 60 <= seconds < LONG:
+        return f"{seconds // 60:.0f} min {int(seconds % 60)} s"
     return f"{seconds:.1f} s" if seconds < SHORT else span(seconds)
 
 

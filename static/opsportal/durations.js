@@ -3,11 +3,17 @@
 import { span } from "./times.js";
 
 const SHORT = 10; // seconds below which tenths are told
+const LONG = 3_600; // seconds from which on seconds are not told any more
 const TICK = 1_000; // ms
 
 /** @param {number} seconds */
 function lasted(seconds) {
-  return seconds < SHORT ? `${Math.max(0, seconds).toFixed(1)} s` : span(seconds);
+  return seconds < SHORT ? `${Math.max(0, seconds).toFixed(1)} s` : length(seconds);
+}
+
+function length(seconds) {
+  if (seconds < 60 || seconds >= LONG) return span(seconds);
+  return `${Math.floor(seconds / 60)} min ${Math.floor(seconds % 60)} s`;
 }
 
 /**
@@ -33,6 +39,6 @@ export function keepDurations() {
 
 /** Whole seconds: tenths of what goes on would flicker. */
 function tick(element) {
-  const text = span((Date.now() - Date.parse(element.dataset.since)) / 1_000);
+  const text = length((Date.now() - Date.parse(element.dataset.since)) / 1_000);
   if (element.textContent !== text) element.textContent = text;
 }

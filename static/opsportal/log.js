@@ -268,6 +268,7 @@ function goToTarget() {
   isFollowing = false;
   blocks.redrawAll();
   blocks.show(itemOf(targetPlace()));
+  box.closest("section").scrollIntoView({ block: "start" });
 }
 
 function clearFilters() {
