@@ -24,7 +24,7 @@ const box = find("log");
 const shape = find("log-line").content.firstElementChild;
 
 const log = new LogRows();
-const changed = new Set(); // places of rows to draw anew, in the next frame
+const changed = new Set(); // places of rows to draw anew
 let picked = null; // places of the rows that pass the filters; null where all do
 let examined = 0; // rows that the filters were asked of
 let columns = 0; // letters in a wrapped line; 0 where lines are not wrapped
@@ -87,7 +87,6 @@ const reader = new LogReader({
   added: showAdded,
 });
 
-/** Once a frame. */
 function showAdded() {
   const before = count();
   pick();

@@ -6,8 +6,8 @@
  * text takes where it is wrapped follows from its length, as its letters are equally wide.
  */
 
-const SIZE = 200; // items in a block
-const MARGIN = "1200px 0px"; // around the window
+const SIZE = 100; // items in a block
+const MARGIN = "800px 0px"; // around the window
 
 export class Blocks {
   /**

@@ -3,9 +3,10 @@
  * from the stream, joined by their numbers.
  */
 
-const PAGE = 5_000; // lines in one answer, which is bounded in bytes, too
+const PAGE = 2_000; // lines in one answer, which is bounded in bytes, too
 const AGAIN = 3_000; // ms after which a request that failed is made again
 const SLICE = 8; // ms of a frame for adding lines
+const PAUSE = 100; // ms between two looks of a reader, while there is more to add
 
 /** @typedef {import("./log_rows.js").LogLine} LogLine */
 
@@ -14,7 +15,7 @@ export class LogReader {
    * @param {object} options
    * @param {string} options.source the API's path of the log
    * @param {(line: LogLine) => void} options.add takes the next line
-   * @param {() => void} options.added is called after some, once a frame
+   * @param {() => void} options.added is called after some, a few times a second at most where many come
    */
   constructor({ source, add, added }) {
     this.source = source;
@@ -27,6 +28,7 @@ export class LogReader {
     this.held = []; // what the stream brought while earlier lines are fetched
     this.isFetching = false;
     this.isScheduled = false;
+    this.shownAt = 0;
     this.until = 0; // the last line that is known to be there
   }
 
@@ -98,9 +100,12 @@ export class LogReader {
 
   work() {
     this.isScheduled = false;
-    const end = performance.now() + SLICE;
-    while (this.waiting.length && performance.now() < end) this.addSome();
-    this.added();
+    const begin = performance.now();
+    while (this.waiting.length && performance.now() < begin + SLICE) this.addSome();
+    if (!this.waiting.length || begin > this.shownAt + PAUSE) {
+      this.shownAt = begin;
+      this.added();
+    }
     if (this.waiting.length) this.schedule();
   }
 
