@@ -29,6 +29,7 @@ let picked = null; // places of the rows that pass the filters; null where all d
 let examined = 0; // rows that the filters were asked of
 let columns = 0; // letters in a wrapped line; 0 where lines are not wrapped
 let isFollowing = false;
+let drawn = 0; // items that the blocks know of
 let unseen = 0; // rows that came since one stopped following
 let target = 0; // the line that the address names
 const loaded = Number(box.dataset.lines); // lines of before the page
@@ -88,9 +89,10 @@ const reader = new LogReader({
 });
 
 function showAdded() {
-  const before = count();
+  const before = drawn;
   pick();
   blocks.extend();
+  drawn = count();
   for (const place of changed) {
     const item = itemOf(place);
     if (item >= 0 && item < before) blocks.redraw(item);
@@ -208,6 +210,7 @@ function nearest(place) {
 
 function again(item) {
   blocks.reset();
+  drawn = count();
   if (isFollowing) blocks.showEnd();
   else if (count()) {
     blocks.draw(item);
