@@ -316,16 +316,17 @@ def test_the_log_is_searched_filtered_linked_and_followed(desk: Desk, page: Page
 
 def test_what_a_terminal_is_told_is_drawn_or_dropped(desk: Desk, page: Page) -> None:
     desk.open_live(page, "/automations/runs/")
-    red = {"ink": "1"}
+    red, orange = {"ink": "1"}, {"ink": "9", "ground": "#ff8700"}
+    bold = [("r", red), ("b", red | {"bold": True}), ("n", red), ("o", None)]
     drawn: list[tuple[str, list[tuple[str, dict[str, Any] | None]]]] = [
         ("plain <b>&amp;", [("plain <b>&amp;", None)]),
-        ("\x1b[31mr\x1b[1mb\x1b[22mn\x1b[mo", [("r", red), ("b", red | {"bold": True}), ("n", red), ("o", None)]),
-        ("\x1b[38;5;9ma\x1b[48;5;208mb", [("a", {"ink": "9"}), ("b", {"ink": "9", "ground": "#ff8700"})]),
+        ("\x1b[31mr\x1b[1mb\x1b[22mn\x1b[mo", bold),
+        ("\x1b[38;5;9ma\x1b[48;5;208mb", [("a", {"ink": "9"}), ("b", orange)]),
         ("\x1b[38:2::1:2:3mx", [("x", {"ink": "#010203"})]),
         ("\x1b[38;2;300;0;0mx", [("x", None)]),
         ("\x1b[;7mx\x1b[27my", [("x", {"inverse": True}), ("y", None)]),
         ("\x1b[4:3mx\x1b[4:0my", [("x", {"underline": True}), ("y", None)]),
-    ]  # fmt: skip
+    ]
     for text, wanted in drawn:
         runs = [(run["text"], run["style"]) for run in page.evaluate(PARSE, text)]
         assert runs == wanted, text
