@@ -18,10 +18,11 @@ test: .venv/dev.stamp ## every test, on SQLite and on PostgreSQL with Redis
 lint: .venv/dev.stamp ## every other check
 	@scripts/lint
 
-bench: .venv/dev.stamp ## from a POST to the line that curl prints; stalled readers; 500 checks
+bench: .venv/dev.stamp ## from a POST to the line that curl prints; stalled readers; 500 checks; a long log
 	$(PYTHON) -m benchmarks.latency
 	$(PYTHON) -m benchmarks.stalled
 	$(PYTHON) -m benchmarks.checks
+	$(PYTHON) -m benchmarks.long_log
 
 requirements: .venv-tools/stamp ## pins requirements*.in anew; UPGRADE=1 takes the newest versions
 	$(COMPILE) --output-file=requirements.txt requirements.in

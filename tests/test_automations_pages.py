@@ -316,8 +316,14 @@ def test_the_log_is_searched_filtered_linked_and_followed(desk: Desk, page: Page
 
 def test_what_a_terminal_is_told_is_drawn_or_dropped(desk: Desk, page: Page) -> None:
     desk.open_live(page, "/automations/runs/")
-    red, orange = {"ink": "1"}, {"ink": "9", "ground": "#ff8700"}
-    bold = [("r", red), ("b", red | {"bold": True}), ("n", red), ("o", None)]
+    red: dict[str, Any] = {"ink": "1"}
+    orange = {"ink": "9", "ground": "#ff8700"}
+    bold: list[tuple[str, dict[str, Any] | None]] = [
+        ("r", red),
+        ("b", red | {"bold": True}),
+        ("n", red),
+        ("o", None),
+    ]
     drawn: list[tuple[str, list[tuple[str, dict[str, Any] | None]]]] = [
         ("plain <b>&amp;", [("plain <b>&amp;", None)]),
         ("\x1b[31mr\x1b[1mb\x1b[22mn\x1b[mo", bold),
