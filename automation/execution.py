@@ -8,9 +8,11 @@ import json
 import logging
 import secrets
 import signal
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+import uuid
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
+from datetime import datetime
 from enum import Enum
 from typing import Any, Final, TypeVar
 
@@ -19,7 +21,7 @@ from django.conf import settings
 from django.db import InterfaceError, OperationalError
 from django.utils import timezone
 
-from automation import masking, records, remote
+from automation import claims, masking, records, remote
 from automation.claims import ClaimLost
 from automation.models import Run, Target
 from automation.models.run import FAILURES
@@ -80,6 +82,21 @@ class Execution:
         if self.cause is None or cause is Cause.LOST:
             self.cause = cause
         self._stopping.set()
+
+    def heed(self, held: Mapping[uuid.UUID, datetime | None]) -> None:
+        """Stops where somebody cancelled it, or it is not ours any more: `claims.pulse` tells."""
+        assert self.run.claim
+        if self.run.claim not in held:
+            self.stop(Cause.LOST)
+        elif held[self.run.claim] is not None:
+            self.stop(Cause.CANCELLED)
+
+    async def is_over(self) -> bool:
+        """To be asked before anything begins: a cancel may be younger than the runner's look."""
+        look = functools.partial(claims.pulse, [self.run.claim], beat=False)
+        with suppress(ClaimLost):
+            self.heed(await self.ask(look))
+        return self._stopping.is_set()
 
     async def execute(self) -> None:
         """All of the run. Whatever fails is written down, as long as the run is ours."""
@@ -153,7 +170,7 @@ class Execution:
     async def _attend_some(self, targets: Iterator[Target]) -> None:
         """One after the other; others take from the same ones."""
         for target in targets:
-            if self._stopping.is_set() or self._has_failed_enough():
+            if self._has_failed_enough() or await self.is_over():
                 return
             await self._attend(target)
 
@@ -252,6 +269,8 @@ class _Script:
         try:
             greeting = remote.greet(self._connection, token, receive, self._begun)
             conversation = await self._execution._unless_stopped(greeting)
+            if await self._execution.is_over():
+                raise Stopped
             try:
                 group = await remote.begin(conversation, token, self._program())
                 record.listen_to(conversation)  # not before: paused, it would not hear the answer
@@ -328,7 +347,6 @@ class _Script:
                 await conversation.closed.wait()
         except TimeoutError:
             conversation.channel.close()
-        self._remark(said)
         return said
 
     async def _end_somehow(self, group: Group) -> remote.Ended:

@@ -158,18 +158,12 @@ class Runner:
                 logger.warning("The runs under way cannot be looked at: %r", error)
 
     async def _look(self, *, beat: bool) -> None:
-        """Stops what somebody cancelled, and what is not ours any more."""
-        claimed = list(self._executions)
-        work = functools.partial(claims.pulse, claimed, beat=beat)
+        """Lets each run know of its cancel, and of the loss of its claim."""
+        carried = dict(self._executions)
+        work = functools.partial(claims.pulse, list(carried), beat=beat)
         held = await self._loop_run(self._pulse, work)
-        for claim in claimed:
-            execution = self._executions.get(claim)
-            if execution is None:
-                continue
-            if claim not in held:
-                execution.stop(Cause.LOST)
-            elif held[claim] is not None:
-                execution.stop(Cause.CANCELLED)
+        for execution in carried.values():
+            execution.heed(held)
 
     async def _in_thread(self, function: Callable[..., T], *arguments: Any) -> T:
         return await self._loop_run(self._writers, functools.partial(function, *arguments))

@@ -113,6 +113,27 @@ def test_tail_follows_and_resumes_over_a_restart_of_the_server(portal: Portal) -
     assert [event["data"]["name"] for event in events] == ["before", "meanwhile", "after"]
 
 
+def test_tail_ends_quietly_where_nobody_reads_on(portal: Portal) -> None:
+    admin = make_user(portal, "admin", superuser=True)
+    options = ["--url", f"http://127.0.0.1:{portal.serve().port}", "--token", admin]
+    with subprocess.Popen(
+        [sys.executable, "manage.py", "tail", *options],
+        cwd=ROOT,
+        env=portal.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as tail:
+        assert tail.stdout
+        assert tail.stderr
+        assert b"connected" in tail.stderr.readline()
+        new_server(portal, admin, "first")
+        assert b"first" in tail.stdout.readline()
+        tail.stdout.close()
+        new_server(portal, admin, "second")
+        assert tail.wait(20) == 0
+        assert tail.stderr.read() == b""
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

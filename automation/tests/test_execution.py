@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import signal
@@ -14,10 +15,10 @@ from typing import Any
 
 import pytest
 from cryptography.fernet import Fernet
-from django.db import OperationalError
+from django.db import OperationalError, connection
 from django.utils import timezone
 
-from automation import claims, execution, log, program, records, remote, runs
+from automation import claims, execution, log, program, records, remote, runner, runs
 from automation.models import Run
 from automation.runner import Runner
 from automation.tests.carrying import (
@@ -232,7 +233,7 @@ def test_a_cancel_ends_the_group_and_says_what_it_could_not_end(start: Start) ->
         assert lives(pids["stray"])
         said = f"Process group {pids['self']} on web-01 was ended."
         strays = f"Began groups of their own, and still run: {pids['stray']}."
-        assert f"{said} {strays}" in remarks(run)
+        assert remarks(run).count(f"{said} {strays}") == 1
         assert run.targets.get().error == f"{said} {strays}"
     finally:
         wait_until(lambda: not lives(pids["stray"]) or kill(pids["stray"]), PATIENCE, "its end")
@@ -570,3 +571,44 @@ def test_a_target_begins_though_nothing_can_be_written_down(
     run = finished(start(script, servers=2, concurrency=1))
     assert statuses(run) == {"web-01": "succeeded", "web-02": "succeeded"}
     assert printed(run, target=2) == b"done\n"
+
+
+@pytest.fixture
+def no_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The runner does not find out by itself that a run is cancelled."""
+    monkeypatch.setattr(runner, "LOOK", 3600.0)
+
+
+def test_after_a_cancel_no_target_begins(no_looks: None, start: Start) -> None:
+    gate = Path(f"/tmp/gate-{uuid.uuid4()}")
+    run = start(f"echo ready; until [ -e {gate} ]; do sleep 0.1; done", servers=2, concurrency=1)
+    running(run, "ready")
+    runs.cancel(run, None)
+    try:
+        gate.touch()
+        run = finished(run)
+    finally:
+        gate.unlink()
+    assert statuses(run) == {"web-01": "succeeded", "web-02": "cancelled"}
+    assert printed(run, target=2) == b""
+    assert run.status == "cancelled"
+
+
+def test_a_cancel_while_the_login_lasts_lets_no_script_begin(
+    no_looks: None, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    greet = remote.greet
+
+    async def greet_and_cancel(*arguments: Any) -> remote.Conversation:
+        conversation = await greet(*arguments)
+        await asyncio.to_thread(cancel_all)
+        return conversation
+
+    def cancel_all() -> None:
+        runs.cancel(Run.objects.get(), None)
+        connection.close()
+
+    monkeypatch.setattr(remote, "greet", greet_and_cancel)
+    run = finished(start("echo begun"))
+    assert statuses(run) == {"web-01": "cancelled"}
+    assert printed(run) == b""

@@ -54,7 +54,8 @@ class Command(BaseCommand):
         except KeyboardInterrupt:
             self.stdout.write("Stopping")
         finally:
-            stop(processes)
+            stop(processes[:-1])  # the worker first: it may still have runs on the fleet to end
+            stop(processes[-1:])
             lock.close()
 
     def _greet(self, port: int, web: subprocess.Popen[bytes]) -> None:

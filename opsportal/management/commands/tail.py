@@ -47,6 +47,8 @@ class Command(BaseCommand):
                 self._pause()
         except KeyboardInterrupt:
             pass
+        except BrokenPipeError:  # as `head` does; Python flushes what is left at its end
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
     def _follow(self, options: dict[str, Any]) -> None:
         """Reads one connection to its end; returns for another attempt."""
