@@ -70,7 +70,9 @@ class Execution:
     """`in_thread(function, *arguments)` is for what asks the database."""
 
     def __init__(self, run: Run, in_thread: InThread) -> None:
+        assert run.claim is not None
         self.run = run
+        self._claim = run.claim
         self.cause: Cause | None = None
         self._in_thread = in_thread
         self._stopping = asyncio.Event()
@@ -85,15 +87,14 @@ class Execution:
 
     def heed(self, held: Mapping[uuid.UUID, datetime | None]) -> None:
         """Stops where somebody cancelled it, or it is not ours any more: `claims.pulse` tells."""
-        assert self.run.claim
-        if self.run.claim not in held:
+        if self._claim not in held:
             self.stop(Cause.LOST)
-        elif held[self.run.claim] is not None:
+        elif held[self._claim] is not None:
             self.stop(Cause.CANCELLED)
 
     async def is_over(self) -> bool:
         """To be asked before anything begins: a cancel may be younger than the runner's look."""
-        look = functools.partial(claims.pulse, [self.run.claim], beat=False)
+        look = functools.partial(claims.pulse, [self._claim], beat=False)
         with suppress(ClaimLost):
             self.heed(await self.ask(look))
         return self._stopping.is_set()
