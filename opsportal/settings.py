@@ -67,7 +67,6 @@ SERVERS_CHECK_CONCURRENCY = environment.integer(
 )
 
 INSTALLED_APPS = [
-    "daphne",
     "opsportal.apps.OpsPortalConfig",
     "django.contrib.admin",
     "django.contrib.auth",

@@ -112,7 +112,7 @@ def test_every_command_that_serves_exists_and_no_server_is_forgotten() -> None:
     from django.core.management import get_commands
 
     assert set(get_commands()) >= manage.SERVERS
-    own = {name for name, app in get_commands().items() if app in ("opsportal", "daphne")}
+    own = {name for name, app in get_commands().items() if app == "opsportal"}
     assert own - manage.SERVERS == {"tail"}
 
 
