@@ -90,7 +90,7 @@ async def answering() -> AsyncIterator[int]:
 
 def read(portal: Portal) -> list[tuple[str, datetime, datetime]]:
     """Status, begin and end of each server's last check."""
-    printed = portal.manage("shell", "--verbosity=0", "-c", READ)
+    printed = portal.shell(READ)
     rows = json.loads(printed.split("ROWS ")[1])
     return [(s, datetime.fromisoformat(b), datetime.fromisoformat(e)) for s, b, e in rows]
 
@@ -121,11 +121,11 @@ def run(stack: str, portal: Portal) -> list[dict[str, Any]]:
     with SilentListener() as silent, in_thread(answering()) as port:
         ports = {"silent": silent.port, "port": port}
         create = CREATE.format(servers=SERVERS, hanging=HANGING, **ports)
-        portal.manage("shell", "--verbosity=0", "-c", create)
+        portal.shell(create)
         portal.worker()
         wait_for(portal, SERVERS)
         results.append({"stack": stack, "checks": "first contact"} | measure(portal))
-        portal.manage("shell", "--verbosity=0", "-c", DUE)
+        portal.shell(DUE)
         wait_for(portal, 2 * SERVERS)
         results.append({"stack": stack, "checks": "again"} | measure(portal))
         assert silent.most <= SETTINGS["SERVERS_CHECK_CONCURRENCY"]

@@ -114,7 +114,7 @@ def main() -> None:
     with TemporaryDirectory() as directory, Portal(Path(directory)) as portal:
         portal.manage("migrate", "--verbosity=0")
         make_user(portal, "reader", "Viewer")
-        run = portal.manage("shell", "--verbosity=0", "-c", START).split("RUN ")[1].strip()
+        run = portal.shell(START).split("RUN ")[1].strip()
         session = make_session(portal, "reader")
         web = portal.serve()
         with sync_playwright() as playwright:

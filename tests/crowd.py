@@ -42,7 +42,7 @@ def open_files(count: int) -> Iterator[None]:
 
 def emit(portal: Portal, count: int, size: int) -> None:
     """So many events, each with a text of so many bytes, in one transaction."""
-    portal.manage("shell", "--verbosity=0", "-c", EMIT.format(count=count, size=size))
+    portal.shell(EMIT.format(count=count, size=size))
 
 
 class QuickReader(asyncio.Protocol):

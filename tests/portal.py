@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import secrets
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import count
 from pathlib import Path
 from types import TracebackType
@@ -75,6 +76,41 @@ class Web(Process):
         return round(sum(map(float, re.findall(line, text, re.MULTILINE))))
 
 
+class Shell:
+    """A Django process on a portal's database that runs one piece of code after another."""
+
+    def __init__(self, command: Sequence[str], output: Path, env: Mapping[str, str]) -> None:
+        self.output = output
+        with output.open("ab") as errors:
+            self._popen = subprocess.Popen(
+                [*command, "shell", "--verbosity=0", "-c", "import tests.shell as s; s.main()"],
+                stdin=subprocess.PIPE,  # at whose end it ends, however this process does
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                start_new_session=True,
+                env=env,
+                cwd=ROOT,
+                text=True,
+            )
+
+    def run(self, code: str) -> str:
+        """What the code printed. Raises ProcessFailed, with the traceback, where it fails."""
+        assert self._popen.stdin and self._popen.stdout
+        try:
+            self._popen.stdin.write(json.dumps(code) + "\n")
+            self._popen.stdin.flush()
+            answer = json.loads(self._popen.stdout.readline())
+        except (OSError, ValueError) as error:
+            raise ProcessFailed(f"the shell ended\n{self.output.read_text()}") from error
+        if answer["failed"]:
+            raise ProcessFailed(f"{answer['printed']}{answer['failed']}")
+        printed: str = answer["printed"]
+        return printed
+
+    def stop(self) -> None:
+        self._popen.communicate()
+
+
 class Portal:
     """The project's own processes on one database, as an operator runs them.
 
@@ -103,6 +139,7 @@ class Portal:
         )
         self.redis: Redis | None = None  # what `redis_url` leads to, for a test that stops it
         self.processes: list[Process] = []
+        self._shell: Shell | None = None
         self._numbers = count(1)
 
     def manage(self, *arguments: str, input: str = "", timeout: float = 60) -> str:
@@ -120,6 +157,16 @@ class Portal:
             printed = f"{result.stdout}{result.stderr}"
             raise ProcessFailed(f"manage.py {' '.join(arguments)}: {result.returncode}\n{printed}")
         return result.stdout
+
+    def shell(self, code: str) -> str:
+        """What this code printed, as `manage.py shell -c` runs it, in a process that stays.
+
+        Raises ProcessFailed, with the traceback, where it fails.
+        """
+        if self._shell is None:
+            output = self.directory / f"shell-{next(self._numbers)}.log"
+            self._shell = Shell(self._command(()), output, self.environment)
+        return self._shell.run(code)
 
     def start(self, *arguments: str) -> Process:
         """A manage.py command in the background, running until it ends or is stopped."""
@@ -151,6 +198,9 @@ class Portal:
 
     def stop(self) -> None:
         """Stops every process, all at once, and raises ProcessFailed for one that hangs."""
+        if self._shell is not None:
+            self._shell.stop()
+            self._shell = None
         for process in self.processes:
             process.send_signal(signal.SIGTERM)
         hung = [process for process in self.processes if not self._ended(process)]

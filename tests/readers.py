@@ -26,7 +26,7 @@ print("TOKEN", AccessToken.for_user(user))
 def make_user(portal: Any, name: str, *roles: str, superuser: bool = False) -> str:
     """A user with these roles in the portal's database; returns an access token."""
     code = MAKE_USER.format(name=name, roles=list(roles), superuser=superuser)
-    printed: str = portal.manage("shell", "--verbosity=0", "-c", code)
+    printed: str = portal.shell(code)
     return printed.split("TOKEN ")[1].strip()
 
 
@@ -41,7 +41,7 @@ print("SESSION", client.cookies["sessionid"].value)
 
 def make_session(portal: Any, name: str) -> dict[str, str]:
     """The cookie of a login of this user, who exists: {"sessionid": …}."""
-    printed: str = portal.manage("shell", "--verbosity=0", "-c", MAKE_SESSION.format(name=name))
+    printed: str = portal.shell(MAKE_SESSION.format(name=name))
     return {"sessionid": printed.split("SESSION ")[1].strip()}
 
 

@@ -94,7 +94,7 @@ def site(migrated_database: Path, tmp_path_factory: pytest.TempPathFactory) -> I
     shutil.copy(migrated_database / "db.sqlite3", directory)
     with ExitStack() as running:
         portal = running.enter_context(Portal(directory))
-        printed = portal.manage("shell", "--verbosity=0", "-c", PREPARE + FILL)
+        printed = portal.shell(PREPARE + FILL)
         yield Site(portal, portal.serve(), json.loads(printed.split("CAST ")[1]))
 
 

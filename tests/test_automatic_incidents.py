@@ -86,7 +86,7 @@ def test_a_server_that_fails_recovers_and_fails_again_has_one_incident(
     portal_factory: Callable[..., Portal], sshd: Sshd
 ) -> None:
     portal = portal_factory(SERVERS_CHECK_INTERVAL=1, SERVERS_TEST_TIMEOUT=5)
-    portal.manage("shell", "-c", SET_UP.format(recovery=3600))
+    portal.shell(SET_UP.format(recovery=3600))
     portal.serve()
     worker = portal.worker()
     token = make_user(portal, "operator", "Operator")
@@ -120,7 +120,7 @@ def test_a_server_that_fails_recovers_and_fails_again_has_one_incident(
 
         start(sshd)
         desk.wait_for_status(server, "success")
-        portal.manage("shell", "-c", SHORTEN)
+        portal.shell(SHORTEN)
         resolved = desk.wait_for_incident("resolved")
         assert resolved["time_to_resolve"] > 0
         counts = [int(text.split()[1]) for text in desk.notes(incident)]

@@ -75,7 +75,7 @@ def set_up(sshd: Sshd) -> Callable[..., None]:
 
 
 def shell(portal: Portal, code: str) -> str:
-    return portal.manage("shell", "--verbosity=0", "-c", code)
+    return portal.shell(code)
 
 
 def runs_of(portal: Portal) -> list[dict[str, Any]]:

@@ -103,7 +103,7 @@ class Desk(Site):
     ) -> None:
         given = {"run": run, "lines": lines, "status": status, "targets": targets or {}}
         code = STEP.format(given=json.dumps(given))
-        self.portal.manage("shell", "--verbosity=0", "-c", code)
+        self.portal.shell(code)
 
     def open_other(self, page: Page, path: str) -> Page:
         """Another tab of the same browser."""
@@ -122,7 +122,7 @@ def running_desk(
     shutil.copy(migrated_database / "db.sqlite3", directory)
     with ExitStack() as running:
         portal = running.enter_context(Portal(directory, EVENTS_HEARTBEAT=0.5))
-        printed = portal.manage("shell", "--verbosity=0", "-c", PREPARE + SERVERS)
+        printed = portal.shell(PREPARE + SERVERS)
         yield Desk(portal, portal.serve(), json.loads(printed.split("CAST ")[1]))
 
 

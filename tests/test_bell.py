@@ -45,7 +45,7 @@ def running_site(
     shutil.copy(migrated_database / "db.sqlite3", directory)
     with ExitStack() as running:
         portal = running.enter_context(Portal(directory))
-        printed = portal.manage("shell", "--verbosity=0", "-c", PREPARE)
+        printed = portal.shell(PREPARE)
         yield Site(portal, portal.serve(), json.loads(printed.split("CAST ")[1]))
 
 
@@ -53,14 +53,14 @@ def running_site(
 def site(running_site: Site) -> Site:
     """Everybody's bell is still."""
     forget = "from incidents.models import Notification; Notification.objects.all().delete()"
-    running_site.portal.manage("shell", "--verbosity=0", "-c", forget)
+    running_site.portal.shell(forget)
     running_site.delete()
     return running_site
 
 
 def ring(site: Site, person: str = "vera", title: str = "Disk full") -> None:
     code = RING.format(title=title, person=person)
-    site.portal.manage("shell", "--verbosity=0", "-c", code)
+    site.portal.shell(code)
 
 
 def test_it_rings_on_an_open_page_without_a_request(site: Site, page: Page) -> None:

@@ -123,7 +123,7 @@ def test_every_client_is_told_of_what_cannot_be_replayed(
     portal: Portal, token: str, follow: Follow, last_id: str, reason: str
 ) -> None:
     portal.manage("emit", input=line("forgotten"))
-    head = int(portal.manage("shell", "--verbosity=0", "-c", FORGET).split("HEAD")[1])
+    head = int(portal.shell(FORGET).split("HEAD")[1])
     web = portal.serve()
     followers = follow(web, f"?types=server.created&last_event_id={last_id}")
     until_all(followers, lambda follower: follower.named("stream.reset"))

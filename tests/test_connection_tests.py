@@ -105,7 +105,7 @@ def test_each_test_ends_on_the_stream_with_a_message_of_its_own(
     portal.serve()
     portal.worker()
     operator = make_user(portal, "operator", "Operator")
-    portal.manage("shell", "-c", TRUST)
+    portal.shell(TRUST)
     closed, other_key = free_port(), new_host_key()
     with (
         deaf_port() as deaf,
@@ -134,7 +134,7 @@ def test_each_test_ends_on_the_stream_with_a_message_of_its_own(
             created = api.post(SERVERS, json=row | {"name": name})
             assert created.status_code == 201, created.text
             paths[name] = f"{SERVERS}{created.json()['id']}/"
-        portal.manage("shell", "-c", SET_HOST_KEY.format(name="changed key", key=other_key))
+        portal.shell(SET_HOST_KEY.format(name="changed key", key=other_key))
 
         for path in paths.values():
             started = api.post(f"{path}test-connection/")

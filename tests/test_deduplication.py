@@ -112,7 +112,7 @@ def held(
             shutil.copy(migrated_database / "db.sqlite3", directory)
         settings = {"DJANGO_SETTINGS_MODULE": SETTINGS}
         portal = running.enter_context(Portal(directory, *urls, **settings))
-        printed = portal.manage("shell", "--verbosity=0", "-c", MAKE_CAST)
+        printed = portal.shell(MAKE_CAST)
         cast = json.loads(printed.split("CAST ")[1])
         yield Held(portal, [portal.serve(), portal.serve()], cast)
 

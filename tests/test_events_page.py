@@ -54,7 +54,7 @@ def running_site(
     shutil.copy(migrated_database / "db.sqlite3", directory)
     with ExitStack() as running:
         portal = running.enter_context(Portal(directory, EVENTS_HEARTBEAT=0.5))
-        printed = portal.manage("shell", "--verbosity=0", "-c", PREPARE)
+        printed = portal.shell(PREPARE)
         yield Site(portal, portal.serve(), json.loads(printed.rpartition("CAST ")[2]))
 
 
@@ -197,7 +197,7 @@ def test_filters_are_chosen_and_kept_in_the_address(site: Site, page: Page) -> N
     expect_live(page)
     expect(page.get_by_label("User")).to_have_value("alice")
     expect(page.locator(".types summary")).to_have_text(re.compile("server\\.\\*"))
-    site.portal.manage("shell", "--verbosity=0", "-c", LOAD.format(count=1, rate=1000))
+    site.portal.shell(LOAD.format(count=1, rate=1000))
     site.change("web-01", host="192.0.2.1")
     expect(rows(page).first).to_have_text("web-01 was changed: host")
     assert "load-0" not in " ".join(rows(page).all_inner_texts())

@@ -67,7 +67,7 @@ def site(migrated_database: Path, tmp_path: Path) -> Iterator[Site]:
     shutil.copy(migrated_database / "db.sqlite3", directory)
     with ExitStack() as running:
         portal = running.enter_context(Portal(directory))
-        printed = portal.manage("shell", "--verbosity=0", "-c", PREPARE)
+        printed = portal.shell(PREPARE)
         yield Site(portal.serve(), json.loads(printed.split("CAST ")[1]))
 
 

@@ -83,7 +83,7 @@ def running_duty(
     shutil.copy(migrated_database / "db.sqlite3", directory)
     with ExitStack() as running:
         portal = running.enter_context(Portal(directory, EVENTS_HEARTBEAT=0.5))
-        printed = portal.manage("shell", "--verbosity=0", "-c", PREPARE)
+        printed = portal.shell(PREPARE)
         yield Duty(portal, portal.serve(), json.loads(printed.split("CAST ")[1]))
 
 
@@ -163,7 +163,7 @@ Incident.objects.all().delete()
 
 
 def test_pages_of_the_list_stay_where_they_are(duty: Duty, page: Page) -> None:
-    duty.portal.manage("shell", "--verbosity=0", "-c", MANY)
+    duty.portal.shell(MANY)
     duty.open_live(page, "/incidents/?severity=low&page=2")
     expect(page.locator("#count")).to_have_text("51–60 of 60 incidents")
     duty.new("Newest", severity="low")
@@ -175,7 +175,7 @@ def test_pages_of_the_list_stay_where_they_are(duty: Duty, page: Page) -> None:
     expect_not_reloaded(page)
     page.get_by_role("link", name="Previous").click()
     expect(titles(page).first).to_have_text("Newest")
-    duty.portal.manage("shell", "--verbosity=0", "-c", NONE)
+    duty.portal.shell(NONE)
 
 
 def test_counters_follow_the_figures(duty: Duty, page: Page) -> None:
@@ -381,7 +381,7 @@ def test_what_cannot_be_replayed_is_fetched_around_what_is_typed(duty: Duty, pag
     expect(page.locator("#connection")).not_to_have_text("Live")
     duty.move(key, "acknowledged")
     duty.portal.kill(duty.web)
-    duty.portal.manage("shell", "--verbosity=0", "-c", FORGET)
+    duty.portal.shell(FORGET)
     duty.restart()
     page.context.set_offline(False)
     expect_live(page)

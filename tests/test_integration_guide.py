@@ -119,7 +119,7 @@ def start(portal: Portal, guide: list[Block]) -> dict[str, tuple[str, str]]:
     """Starts web and worker; returns tokens and sessions of users, by their names."""
     names = [block.path.removesuffix(".py") for block in guide if block.language == "python"]
     modules = ", ".join(name.replace("/", ".") for name in names)
-    printed = portal.manage("shell", "--verbosity=0", "-c", PREPARE.format(modules=modules))
+    printed = portal.shell(PREPARE.format(modules=modules))
     portal.serve()
     portal.worker()
     cast: dict[str, tuple[str, str]] = json.loads(printed.split("CAST ")[1])
@@ -212,7 +212,7 @@ def test_a_user_is_reminded_and_after_a_suspension_gets_nothing(followed: Follow
     ):
         for event in source.iter_sse():
             if event.event in CALLS:
-                followed.portal.manage("shell", "--verbosity=0", "-c", CALLS[event.event])
+                followed.portal.shell(CALLS[event.event])
             if event.event != "heartbeat":
                 heard.append((event.event, event.json()))
     assert [name for name, _ in heard] == ["stream.open", "note.reminder", "stream.closing"]

@@ -52,7 +52,7 @@ def test_every_stream_gets_every_event_once_and_in_order(portal: Portal, stack: 
     count = EVENTS[stack]
     token = make_user(portal, "reader", "Viewer")
     cursor = "from events.api import event_cursor; print('CURSOR', event_cursor())"
-    start = int(portal.manage("shell", "-c", cursor).split("CURSOR")[1])
+    start = int(portal.shell(cursor).split("CURSOR")[1])
     urls = [portal.serve().url(STREAM), portal.serve().url(STREAM)]
     for number in range(WRITERS):
         arguments = f"write('writer-{number}', {count // WRITERS}, {number})"

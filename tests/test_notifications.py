@@ -86,7 +86,7 @@ class Office:
         self.wait_for(f"{channel} is {state} after {attempts} attempts", reached)
 
     def hurry(self, state: str) -> None:
-        printed = self.portal.manage("shell", "--verbosity=0", "-c", HURRY.format(state=state))
+        printed = self.portal.shell(HURRY.format(state=state))
         assert "ROWS 1" in printed
 
 
@@ -166,11 +166,11 @@ def test_what_was_handled_before_its_worker_was_killed_is_sent_once_and_not_hand
         "deliveries._hand_over = lambda pk, **_: None;"
         "run('incidents.notifications')"
     )
-    office.portal.manage("shell", "--verbosity=0", "-c", code)  # which places it at the head
+    office.portal.shell(code)  # which places it at the head
     office.open_incident()
 
     def handled() -> bool:
-        office.portal.manage("shell", "--verbosity=0", "-c", code)
+        office.portal.shell(code)
         return "hook" in office.notifications()
 
     wait_until(handled, PATIENCE, "the event is handled")

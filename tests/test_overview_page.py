@@ -129,7 +129,7 @@ def running_site(
     shutil.copy(migrated_database / "db.sqlite3", directory)
     with ExitStack() as running:
         portal = running.enter_context(Portal(directory, EVENTS_HEARTBEAT=0.5))
-        printed = portal.manage("shell", "--verbosity=0", "-c", PREPARE + PREPARE_IVAN)
+        printed = portal.shell(PREPARE + PREPARE_IVAN)
         yield Site(portal, portal.serve(), json.loads(printed.rpartition("CAST ")[2]))
 
 
@@ -165,7 +165,7 @@ def open_incident(site: Site, title: str, severity: str = "high", at: Any = None
 
 
 def shell(site: Site, code: str) -> None:
-    site.portal.manage("shell", "--verbosity=0", "-c", code)
+    site.portal.shell(code)
 
 
 def incidents(page: Page) -> Locator:

@@ -144,7 +144,7 @@ def test_nothing_is_lost_while_redis_is_away(
     watch = Watch(webs, token)
     with httpx.Client(headers=bearer(token), timeout=REQUEST_TIMEOUT, trust_env=False) as client:
         asyncio.run(play(portal, portal.redis, Caller(webs, client), watch))
-    log = json.loads(portal.manage("shell", "--verbosity=0", "-c", READABLE).split("LOG")[1])
+    log = json.loads(portal.shell(READABLE).split("LOG")[1])
     for positions in watch.positions:
         assert positions == log
     assert all(process.returncode is None for process in portal.processes)

@@ -108,7 +108,7 @@ def bench(migrated_database: Path, tmp_path_factory: pytest.TempPathFactory) -> 
         login |= {"credential": sshd.password, "host_key": sshd.host_key("ed25519")}
         scripts = {"counting": COUNTING, "endless": ENDLESS, "hostile": HOSTILE}
         code = SET_UP.format(given=json.dumps({"login": login, "scripts": scripts}))
-        printed = portal.manage("shell", "--verbosity=0", "-c", PREPARE + code)
+        printed = portal.shell(PREPARE + code)
         web = portal.serve()
         portal.worker()
         yield Bench(portal, web, json.loads(printed.split("CAST ")[1]))
@@ -191,7 +191,7 @@ def test_a_big_log_keeps_few_elements(bench: Bench, page: Page) -> None:
     run = bench.start("hostile")
     bench.open_run(page, run)
     expect_status(page, "Completed")
-    bench.portal.manage("shell", "--verbosity=0", "-c", FLOOD)
+    bench.portal.shell(FLOOD)
     page.reload()
     expect(page.locator("#log-count")).to_have_text(re.compile(r"^50,0\d\d lines$"), timeout=BACK)
     assert page.locator("#log-lines .line").count() < 3_000

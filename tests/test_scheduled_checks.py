@@ -47,7 +47,7 @@ def silent() -> Iterator[SilentListener]:
 def create_servers(portal: Portal, prefix: str, count: int, **values: Any) -> None:
     values = {"host": "127.0.0.1", "username": "ops"} | values
     code = CREATE.format(prefix=prefix, count=count, values=values)
-    portal.manage("shell", "--verbosity=0", "-c", code)
+    portal.shell(code)
 
 
 def samples(portal: Portal, name: str) -> int:
@@ -93,7 +93,7 @@ def test_a_worker_that_is_killed_leaves_no_server_in_its_test(
     assert query(portal, UNDER_WAY) == [(6,)]
 
     port = free_port()
-    portal.manage("shell", "--verbosity=0", "-c", LOSE.format(port=port))
+    portal.shell(LOSE.format(port=port))
     worker = portal.worker()
     # What the killed one was about to check, and what it had not come to, are checked in its place.
     refused = f"Connection refused by 127.0.0.1 port {port}"

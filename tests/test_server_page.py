@@ -57,7 +57,7 @@ def running_site(
     shutil.copy(migrated_database / "db.sqlite3", directory)
     with ExitStack() as running:
         portal = running.enter_context(Portal(directory))
-        printed = portal.manage("shell", "--verbosity=0", "-c", PREPARE)
+        printed = portal.shell(PREPARE)
         yield Site(portal, portal.serve(), json.loads(printed.split("CAST ")[1]))
 
 
@@ -87,7 +87,7 @@ def open_list(site: Site, page: Page, person: str = "alice", query: str = "") ->
 
 def offer(site: Site, accepted: str, offered: str) -> None:
     code = OFFER.format(accepted=accepted, offered=offered)
-    site.portal.manage("shell", "--verbosity=0", "-c", code)
+    site.portal.shell(code)
 
 
 def maintain(site: Site, reason: str = "Disk") -> None:
@@ -181,7 +181,7 @@ def test_a_servers_own_words_pass_for_no_host_key(site: Site, page: Page) -> Non
         "Server.objects.filter(pk=s.pk).update(test_id=t); "
         f"checks.record_outcome(s.pk, t, ssh.Outcome(False, 'It said “{fake}”.', None))"
     )
-    site.portal.manage("shell", "--verbosity=0", "-c", code)
+    site.portal.shell(code)
     expect(page.locator("#status")).to_have_text("Failed")
     expect(page.locator("#offered")).to_be_hidden()
     expect(page.locator("#offered")).to_have_text("")

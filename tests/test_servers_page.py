@@ -112,7 +112,7 @@ def running_site(
     shutil.copy(migrated_database / "db.sqlite3", directory)
     with ExitStack() as running:
         portal = running.enter_context(Portal(directory, EVENTS_HEARTBEAT=HEARTBEAT))
-        printed = portal.manage("shell", "--verbosity=0", "-c", PREPARE)
+        printed = portal.shell(PREPARE)
         yield Site(portal, portal.serve(), json.loads(printed.split("CAST ")[1]))
 
 
@@ -284,7 +284,7 @@ def test_what_cannot_be_replayed_is_fetched(site: Site, page: Page) -> None:
     expect(page.locator("#connection")).to_have_text("Reconnecting")
     site.delete("web-02")
     site.portal.kill(site.web)
-    site.portal.manage("shell", "--verbosity=0", "-c", FORGET)
+    site.portal.shell(FORGET)
     site.restart()
     page.context.set_offline(False)
     expect_live(page)

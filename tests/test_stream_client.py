@@ -139,7 +139,7 @@ def running_site(
     shutil.copy(migrated_database / "db.sqlite3", directory)
     with ExitStack() as running:
         portal = running.enter_context(Portal(directory, EVENTS_HEARTBEAT=HEARTBEAT))
-        printed = portal.manage("shell", "--verbosity=0", "-c", PREPARE)
+        printed = portal.shell(PREPARE)
         yield Site(portal, portal.serve(), *json.loads(printed.split("CAST ")[1]))
 
 
@@ -224,7 +224,7 @@ def test_rights_that_were_given_later_reach_who_joins(site: Site, context: Brows
     early = Tab.open(context, site.web, types=["server.*"], lastEventId=cursor)
     early.wait_for("live")
     site.emit(1)
-    site.portal.manage("shell", "--verbosity=0", "-c", GRANT)
+    site.portal.shell(GRANT)
     late = Tab.open(context, site.web, types=["server.*"], lastEventId=site.cursor())
     late.wait_for_opening()
     site.emit(2)

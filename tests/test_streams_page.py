@@ -117,7 +117,7 @@ def running_site(
     with ExitStack() as running:
         settings = {"DJANGO_SETTINGS_MODULE": "tests.quick_settings"}
         portal = running.enter_context(Portal(directory, **settings))
-        printed = portal.manage("shell", "--verbosity=0", "-c", PREPARE)
+        printed = portal.shell(PREPARE)
         client = running.enter_context(httpx.Client(trust_env=False, timeout=20))
         yield Site(portal, portal.serve(), json.loads(printed.split("CAST ")[1]), client)
 
