@@ -101,7 +101,9 @@ def stopping(pid: int, kind: str, mark: str, token: str) -> bytes:
     return f"{given}\ntoken={token}; grace={GRACE}\n{_STOP}".encode()
 
 
-# A process that has ended and that nobody has waited for is no process any more.
+# A process that has ended and that nobody has waited for is no process any more. Behind a process's
+# name, which may hold anything, `stat` has its state, parent and group: busybox's ps takes no -p.
+# Its grep reads a line up to a NUL.
 _STOP: Final = r"""alive() {
   kill -0 "$target" 2>/dev/null || return 1
   ps -A -o "$column=" -o stat= 2>/dev/null | {
@@ -114,6 +116,15 @@ _STOP: Final = r"""alive() {
   }
 }
 pause() { sleep 0.2 2>/dev/null || { sleep 1; passed=$((passed + 4)); }; passed=$((passed + 1)); }
+marked() {
+  if printf 'a\0b' | grep -qF b; then
+    grep -lF -- "$mark" /proc/[0-9]*/environ
+  else
+    for file in /proc/[0-9]*/environ; do
+      tr '\0' '\n' <"$file" | grep -qF -- "$mark" && printf '%s\n' "$file"
+    done
+  fi 2>/dev/null
+}
 how=term passed=0
 kill -TERM "$target" 2>/dev/null
 while alive; do
@@ -126,9 +137,11 @@ while alive; do
 done
 if alive; then state=alive; else state=gone; fi
 strays=
-for file in $(grep -lF -- "$mark" /proc/[0-9]*/environ 2>/dev/null); do
+for file in $(marked); do
   file=${file%/environ} number=${file#/proc/}
-  group=$(ps -o pgid= -p "$number" 2>/dev/null | tr -d ' ')
+  stat=$(cat "$file/stat" 2>/dev/null)
+  set -- ${stat##*) }
+  group=$3
   [ -z "$group" ] || [ "$group" = "$pid" ] || strays="$strays $number"
 done
 printf '%s:left:%s:%s:%s\n' "$token" "$how" "$state" "${strays# }"

@@ -74,6 +74,29 @@ def test_a_script_that_cannot_be_written_down_is_not_run(shell: str, tmp_path: P
     assert (out, code) == (b"", 1)
 
 
+@pytest.mark.parametrize("shell", SHELLS)
+def test_what_left_its_group_is_found_without_ps(shell: str, tmp_path: Path) -> None:
+    for name in ("grep", "tr", "cat", "sleep"):
+        whose = shell if shell == "busybox" else name
+        (tmp_path / name).symlink_to(str(shutil.which(whose)))
+    (tmp_path / "a) b").symlink_to(str(shutil.which("sleep")))
+    mark, over = secrets.token_hex(16), subprocess.Popen(["true"])
+    over.wait()
+    told = program.stopping(over.pid, "group", mark, "token")
+    command = [str(shutil.which(shell)), *(["sh"] if shell == "busybox" else []), "-s"]
+    stray = subprocess.Popen(
+        [tmp_path / "a) b", "300"], env={"A": "", program.MARK: mark}, start_new_session=True
+    )
+    try:
+        done = subprocess.run(
+            command, input=told, capture_output=True, env={"PATH": str(tmp_path)}, timeout=60
+        )
+        assert done.stdout.decode() == f"token:left:term:gone:{stray.pid}\n"
+    finally:
+        stray.kill()
+        stray.wait()
+
+
 def test_what_repeats_its_input_gives_no_answer() -> None:
     told = program.greeting("token") + program.text(Program("sh", "echo", {}, "mark"), "token")
     assert b"token:" not in told
