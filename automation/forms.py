@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from django import forms
+from django.utils.text import capfirst
 
 from automation import parameters
 from automation.models import Automation, Run
@@ -138,6 +139,14 @@ class ParameterForm(forms.Form):
     def clean_choices(self) -> list[str]:
         return [line for line in self.cleaned_data["choices"].splitlines() if line.strip()]
 
+    def clean(self) -> None:
+        """All that is wrong with it, at its fields; the row of no parameter may hold anything."""
+        super().clean()
+        if self.errors or not self.cleaned_data.get("name"):
+            return
+        for name, said in parameters.faults(self.definition()):
+            self.add_error(name, capfirst(said))
+
     def definition(self) -> dict[str, Any]:
         """As `automation.parameters` describes it; what was left empty is left out."""
         values = self.cleaned_data
@@ -158,6 +167,14 @@ class ParameterForm(forms.Form):
 
 
 class ParameterRows(forms.BaseFormSet):
+    def clean(self) -> None:
+        seen: set[str] = set()
+        for form in self.forms:
+            name = form.cleaned_data.get("name", "")
+            if name in seen:
+                form.add_error("name", capfirst(parameters.TWICE))
+            seen |= {name} - {""}
+
     def definitions(self) -> list[dict[str, Any]]:
         return [form.definition() for form in self.forms if form.cleaned_data.get("name")]
 

@@ -33,6 +33,7 @@ LONGEST_OF_ALL: Final = 500_000  # bytes
 SHORTEST_SECRET: Final = 4  # characters: to mask shorter ones would mask half of the log
 LARGEST: Final = 2**63 - 1
 MASK: Final = "********"
+TWICE: Final = "there are two of this name."
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,49}", re.ASCII)
 _INTEGER = re.compile(r"[+-]?[0-9]{1,19}", re.ASCII)
@@ -60,61 +61,61 @@ def check_definitions(definitions: Any) -> None:
     messages = [said for one in definitions if (said := _fault(one))]
     names = [one["name"] for one in definitions if isinstance(one, dict) and "name" in one]
     twice = {str(name) for name in names if names.count(name) > 1}
-    messages += [f"{name}: there are two of this name." for name in sorted(twice)]
+    messages += [f"{name}: {TWICE}" for name in sorted(twice)]
     if messages:
         raise ValidationError(messages)
 
 
 def _fault(one: Any) -> str:
-    """What is wrong with a definition; empty where nothing is."""
+    """What is wrong with a definition, by its name; empty where nothing is."""
     if not isinstance(one, dict):
         return "A parameter is an object."
-    name = one.get("name")
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
-        return "A parameter's name is lower-case letters, digits and _ (at most 50)."
-    said = next(_faults(one), "")
+    field, said = next(faults(one), ("", ""))
+    name = one.get("name") if field != "name" else repr(one.get("name"))[:60]
     return f"{name}: {said}" if said else ""
 
 
-def _faults(one: dict[str, Any]) -> Iterator[str]:
-    kind = one.get("type")
+def faults(one: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """What is wrong with a definition: each time its field, and words that begin in lower case."""
+    name, kind = one.get("name"), one.get("type")
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        yield "name", "its name must be lower-case letters, digits and _, with a letter first."
     if not isinstance(kind, str) or kind not in _OF_TYPE:
-        yield f"its type must be one of {', '.join(_OF_TYPE)}."
+        yield "type", f"its type must be one of {', '.join(_OF_TYPE)}."
         return
     if unknown := sorted(set(map(str, one)) - _COMMON - _OF_TYPE[kind]):
-        yield f"a parameter of type {kind} has no {', '.join(unknown)}."
+        yield "type", f"a parameter of type {kind} has no {', '.join(unknown)}."
     if not isinstance(one.get("label", ""), str) or len(one.get("label", "")) > 200:
-        yield "its label must be a text of at most 200 characters."
+        yield "label", "its label must be a text of at most 200 characters."
     if not isinstance(one.get("required", False), bool):
-        yield "required must be true or false."
-    yield from _faults_of_choices(one)
-    yield from _faults_of_limits(one)
-    yield from _faults_of_default(one)
+        yield "required", "required must be true or false."
+    limits = [*_faults_of_choices(one), *_faults_of_limits(one)]
+    yield from limits or _faults_of_default(one)  # which is held against them
 
 
-def _faults_of_choices(one: dict[str, Any]) -> Iterator[str]:
+def _faults_of_choices(one: dict[str, Any]) -> Iterator[tuple[str, str]]:
     if one["type"] != CHOICE:
         return
     choices = one.get("choices")
     texts = isinstance(choices, list) and all(isinstance(each, str) for each in choices)
     if not texts or not choices or len(choices) > 100 or len(set(choices)) < len(choices):
-        yield "its choices must be a list of 1 to 100 distinct texts."
+        yield "choices", "its choices must be a list of 1 to 100 distinct texts."
 
 
-def _faults_of_limits(one: dict[str, Any]) -> Iterator[str]:
+def _faults_of_limits(one: dict[str, Any]) -> Iterator[tuple[str, str]]:
     for name in ("minimum", "maximum"):
         value = one.get(name, 0)
         if type(value) is not int or abs(value) > LARGEST:
-            yield f"its {name} must be a whole number."
+            yield name, f"its {name} must be a whole number."
             return
     if one.get("minimum", -LARGEST) > one.get("maximum", LARGEST):
-        yield "its minimum is above its maximum."
+        yield "minimum", "its minimum is above its maximum."
     length = one.get("max_length", 1)
     if type(length) is not int or not 1 <= length <= LONGEST_VALUE:
-        yield f"its max_length must be a whole number from 1 to {LONGEST_VALUE}."
+        yield "max_length", f"its max_length must be a whole number from 1 to {LONGEST_VALUE}."
     pattern = one.get("pattern", "")
     if not isinstance(pattern, str) or len(pattern) > 500 or not _compiles(pattern):
-        yield "its pattern must be a regular expression of at most 500 characters."
+        yield "pattern", "its pattern must be a regular expression of at most 500 characters."
 
 
 def _compiles(pattern: str) -> bool:
@@ -125,16 +126,16 @@ def _compiles(pattern: str) -> bool:
     return True
 
 
-def _faults_of_default(one: dict[str, Any]) -> Iterator[str]:
+def _faults_of_default(one: dict[str, Any]) -> Iterator[tuple[str, str]]:
     if "default" not in one:
         return
     if one["type"] == SECRET:
-        yield "a secret has no default."
+        yield "default", "a secret has no default."
         return
     try:
         _value(one, one["default"])
     except ValueError as error:
-        yield f"its default does not fit: {error}"
+        yield "default", f"its default does not fit: {error}"
 
 
 def settle(

@@ -25,7 +25,7 @@ def test_sound_definitions_pass() -> None:
     [
         ("text", "list of at most"),
         ([1], "an object"),
-        (one(name="It"), "lower-case"),
+        (one(name="It"), "'It': its name must be lower-case"),
         (one(name="it\n"), "lower-case"),
         (one(name=7), "lower-case"),
         (one(type="float"), "its type must be"),
