@@ -16,8 +16,8 @@ from automation.models import Automation
 from servers.preconditions import etag
 
 CHANGED: Final = (
-    "Somebody else has changed it meanwhile. What you typed is still here: look at the automation"
-    " as it is now, and save again if yours is to stand."
+    "Somebody else has changed it meanwhile. What you typed is still here: save again if yours is"
+    " to stand."
 )
 
 
@@ -87,7 +87,7 @@ class EditAutomation(Editor):
         values, now = self.values(**forms), etag(Automation, pk)
         if values is not None and context["version"] != now:
             forms["form"].add_error(None, CHANGED)
-            return self.page(409, **forms, **context | {"version": now})
+            return self.page(409, **forms, **context | {"version": now, "is_stale": True})
         if values is None:
             return self.page(400, **forms, **context)
         try:

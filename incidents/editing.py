@@ -16,8 +16,8 @@ from servers.models import Server
 from servers.preconditions import etag
 
 CHANGED: Final = (
-    "Somebody else has changed it meanwhile. What you typed is still here: look at the incident as"
-    " it is now, and save again if yours is to stand."
+    "Somebody else has changed it meanwhile. What you typed is still here: save again if yours is"
+    " to stand."
 )
 
 
@@ -71,7 +71,7 @@ class EditIncident(Editor):
         now = etag(Incident, pk)
         if context["version"] != now:
             form.add_error(None, CHANGED)
-            return self.page(form, 409, **context | {"version": now})
+            return self.page(form, 409, **context | {"version": now, "is_stale": True})
         changed = [name for name in form.changed_data if name != "servers"]
         services.save(form.instance, changed, form.cleaned_data["servers"])
         return redirect("incidents:detail", pk=pk)

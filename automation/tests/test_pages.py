@@ -344,12 +344,23 @@ def test_an_automation_is_made_and_what_is_wrong_comes_back(
     )
 
 
-def test_a_wrong_parameter_is_told_on_the_form(operator: Person) -> None:
-    response = client_of(operator).post(
-        reverse("automations:new"), FORM | {"parameters-0-default": "many"}
-    )
+def test_all_that_is_wrong_is_told_at_once_each_at_its_place(operator: Person) -> None:
+    wrong = {"timeout": "0", "parameters-TOTAL_FORMS": "3"}
+    wrong |= {"parameters-0-default": "many", "parameters-0-minimum": "5"}
+    wrong |= {"parameters-0-maximum": "4", "parameters-1-name": "9 Lives"}
+    wrong |= {"parameters-1-type": "integer", "parameters-1-default": "many"}
+    wrong |= {"parameters-2-name": "times", "parameters-2-type": "string"}
+    response = client_of(operator).post(reverse("automations:new"), FORM | wrong)
     assert response.status_code == 400
-    assert 'class="error"' in response.content.decode()
+    assert response.context["form"].errors.keys() == {"timeout"}
+    first, second, third = response.context["rows"].errors
+    assert first == {"minimum": ["Its minimum is above its maximum."]}
+    assert second.keys() == {"name", "default"}
+    assert third == {"name": ["There are two of this name."]}
+    page = response.content.decode()
+    assert "Its name must be lower-case letters, digits and _, with a letter first." in page
+    assert "Its default does not fit: This must be a whole number." in page
+    assert "Nothing was saved yet: see below." in page
     assert not Automation.objects.exists()
 
 
@@ -366,6 +377,8 @@ def test_a_stale_edit_changes_nothing_and_keeps_what_was_typed(
     assert response.status_code == 409
     assert "Somebody else has changed it meanwhile" in response.content.decode()
     assert 'value="Mine"' in response.content.decode()
+    newest = reverse("automations:detail", args=[automation.pk])
+    assert f'<a href="{newest}" target="_blank">' in response.content.decode()
     automation.refresh_from_db()
     assert (automation.name, automation.description) == ("Say hello", "theirs")
     response = client.post(path, FORM | {"version": response.context["version"], "name": "Mine"})

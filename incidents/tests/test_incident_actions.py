@@ -237,6 +237,7 @@ def test_an_edit_of_what_somebody_changed_meanwhile_is_not_saved(operator: Perso
     text = response.content.decode()
     assert "Somebody else has changed it meanwhile." in text
     assert 'value="Typed"' in text
+    assert f'<a href="/incidents/{incident.pk}/" target="_blank">' in text
     incident.refresh_from_db()
     assert (incident.title, incident.severity) == ("Disk full", "critical")
     again = re.search(r'name="version" value="([^"]*)"', text)
