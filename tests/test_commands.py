@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import select
 import signal
 import socket
@@ -44,6 +45,14 @@ async def first(url: str, token: str, wanted: str, last_id: str = "") -> Any:
             if name == wanted:
                 return data
     raise AssertionError(f"the stream ended without {wanted}")
+
+
+def test_emits_help_has_a_line_that_it_takes_and_the_types(portal: Portal) -> None:
+    told = portal.manage("emit", "--help")
+    assert "access.changed" not in told
+    assert re.search(r"^ *server\.deleted +id, name, host, status$", told, re.MULTILINE)
+    [example] = [text for text in told.splitlines() if text.lstrip().startswith("{")]
+    assert "1 emitted, 0 bad" in portal.manage("emit", input=example)
 
 
 def test_emit_publishes_each_good_line_and_reports_each_bad_one(portal: Portal) -> None:
@@ -145,9 +154,10 @@ def test_tail_ends_quietly_where_nobody_reads_on(portal: Portal) -> None:
 def test_tail_says_what_is_wrong_and_ends(
     portal: Portal, arguments: list[str], message: str
 ) -> None:
-    url = [] if "--url" in arguments else ["--url", portal.serve().url("")]
+    if "--url" not in arguments:
+        portal.environment["PORT"] = str(portal.serve().port)
     with pytest.raises(ProcessFailed, match=message):
-        portal.manage("tail", *url, *arguments)
+        portal.manage("tail", *arguments)
 
 
 def test_serve_drains_its_streams_on_sigterm(portal_factory: Any) -> None:

@@ -70,11 +70,14 @@ def test_a_wrong_call_is_told_what_is_right(
 def test_a_run_is_cancelled_once(server: Server) -> None:
     run = create_run(server)
     out = StringIO()
-    call_command("cancel_run", str(run.pk), stdout=out)
+    with pytest.raises(CommandError, match=f"not as 'Say hello'. Under way: {run}.") as caught:
+        call_command("cancel_run", "Say hello")
+    assert caught.value.returncode == 2
+    call_command("cancel_run", f"#{run.pk}", stdout=out)
     assert out.getvalue() == f"{run} is cancelled.\n"
     with pytest.raises(CommandError, match="is over: it is cancelled"):
         call_command("cancel_run", str(run.pk))
-    with pytest.raises(CommandError, match="There is no run 77"):
+    with pytest.raises(CommandError, match=r"There is no run 77\. None is under way\."):
         call_command("cancel_run", "77")
 
 

@@ -5,26 +5,44 @@ from __future__ import annotations
 import json
 import os
 import sys
+from argparse import RawDescriptionHelpFormatter
 from collections.abc import Iterator
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import (
+    BaseCommand,
+    CommandError,
+    CommandParser,
+    DjangoHelpFormatter,
+)
 from rest_framework.exceptions import ValidationError
 
 from events.bus import append
+from events.catalogue import catalogue
 from events.models import Event
 from events.publishing import parse
 
 READ_BYTES = 65_536
+HELP = """\
+Publishes NDJSON events from standard input, a line each, such as
+
+  {"type": "server.deleted", "data": {"id": 7, "name": "web-07", "host": "h", "status": "unknown"}}
+
+with "subject", and "permissions" or "users" of its readers, where wanted. Lines that arrive
+together are one transaction. A bad line is reported with its number and the rest goes on; the exit
+status is 1 if there was one."""
+
+
+class HelpFormatter(DjangoHelpFormatter, RawDescriptionHelpFormatter):
+    """Leaves lines as they are."""
 
 
 class Command(BaseCommand):
-    help = (
-        "Publishes NDJSON events from standard input, a line each:"
-        ' {"type", "data", "permissions"?, "users"?, "subject"?}.'
-        " Lines that arrive together are one transaction. A bad line is reported with its number"
-        " and the rest goes on; the exit status is 1 if there was one."
-    )
+    help = HELP
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.formatter_class = HelpFormatter
+        parser.epilog = f"types, and what their data has:\n{told_types()}"
 
     def handle(self, *args: Any, **options: Any) -> None:
         self.line_number = self.bad_lines = emitted = 0
@@ -50,6 +68,16 @@ class Command(BaseCommand):
     def _report(self, what: str) -> None:
         self.bad_lines += 1
         self.stderr.write(f"line {self.line_number}: {what}")
+
+
+def told_types() -> str:
+    """A line for each type that can be published, with the fields of its data."""
+    types = [(name, catalogue.types[name]) for name in sorted(catalogue.types)]
+    return "\n".join(
+        f"  {name:<32} {', '.join(declared.schema().fields)}"
+        for name, declared in types
+        if name not in catalogue.internal()
+    )
 
 
 def batches(descriptor: int) -> Iterator[list[bytes]]:

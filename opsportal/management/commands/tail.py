@@ -23,7 +23,8 @@ class Command(BaseCommand):
     help = "Follows the event stream: one line an event, reconnecting and resuming by itself."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--url", default="http://127.0.0.1:8000", help="address of the portal")
+        here = f"http://127.0.0.1:{os.environ.get('PORT') or 8000}"
+        parser.add_argument("--url", default=here, help=f"the portal ({here}, by $PORT)")
         parser.add_argument(
             "--token",
             default=os.environ.get("OPSPORTAL_TOKEN", ""),
