@@ -28,6 +28,7 @@ const SETTLED = 4_000; // ms for which a status must last before a screen reader
 export function openStream(types, subject = "") {
   const badge = document.getElementById("connection");
   const cursor = Number(badge.dataset.cursor);
+  badge.dataset.opened = ""; // for unloaded.js
   const stream = useSSE({
     url: badge.dataset.stream,
     types: [...types, RING],
