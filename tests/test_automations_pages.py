@@ -139,9 +139,9 @@ def texts(page: Page) -> list[str]:
     return page.locator("#log-lines .text").all_text_contents()
 
 
-def line(page: Page, seq: int) -> Locator:
-    number = page.locator(".number").get_by_text(str(seq), exact=True)
-    return page.locator("#log-lines .line").filter(has=number)
+def line(page: Page, number: int) -> Locator:
+    shown = page.locator(".number").get_by_text(str(number), exact=True)
+    return page.locator("#log-lines .line").filter(has=shown)
 
 
 def test_lists_show_what_is_run_and_changed_and_ask_for_nothing(desk: Desk, page: Page) -> None:
@@ -258,12 +258,12 @@ def test_the_log_is_searched_filtered_linked_and_followed(desk: Desk, page: Page
     ]
     desk.step(run, *many, *odd, status="running", targets={1: "running"})
     desk.open_live(page, f"/automations/runs/{run}/")
-    expect(page.locator("#log-count")).to_have_text("306 lines")
+    expect(page.locator("#log-count")).to_have_text("304 lines")
     # What goes on stays in its row, in its colour, and so does a progress bar.
     expect(line(page, 301).locator(".text")).to_have_text("green goes on")
     expect(line(page, 301).locator(".ink-2")).to_have_text("green goes on")
-    expect(line(page, 304).locator(".text")).to_have_text("100%")
-    expect(line(page, 303)).to_have_count(0)
+    expect(line(page, 303).locator(".text")).to_have_text("100%")
+    expect(line(page, 304).locator(".text")).to_have_text("The portal remarks.")
 
     find = page.get_by_label("Find in the log")
     find.fill("NEEDLE")
@@ -285,22 +285,26 @@ def test_the_log_is_searched_filtered_linked_and_followed(desk: Desk, page: Page
     expect(page.locator("#unseen")).to_have_text("2 new lines, follow")
     expect(needle).to_be_in_viewport()
     page.locator("#unseen").click()
-    expect(line(page, 308)).to_be_in_viewport()
+    expect(line(page, 306)).to_be_in_viewport()
     expect(page.locator("#unseen")).to_be_hidden()
     desk.step(run, (2, "stderr", "last\n"), status="completed", targets={1: "succeeded"})
-    expect(line(page, 309)).to_be_in_viewport()
+    expect(line(page, 307)).to_be_in_viewport()
+    expect(page.locator("#log-count")).to_have_text("307 lines")
     expect(page.locator("#status")).to_have_text("Completed")
     expect(page.locator("#run-news")).to_contain_text("The run is over: Completed")
     expect(page.locator("#follow")).to_be_hidden()
 
     page.locator("#target-rows").get_by_role("button", name="web-01").click()
-    expect(line(page, 309)).to_be_visible()
+    expect(line(page, 307)).to_be_visible()
     assert texts(page) == ["Needle in a haystack", "green goes on", "100%", "last"]
+    download = page.get_by_role("link", name="Download")
+    expect(download).to_have_attribute("href", re.compile(r"\?format=text&server=web-01$"))
     page.get_by_label("stdout").uncheck()
     expect(page.locator("#log-lines .line")).to_have_count(2)
     # A line that is linked to is shown, whatever the filters leave out.
     page.evaluate("location.hash = '#L7'")
     expect(line(page, 7)).to_be_in_viewport()
+    expect(download).to_have_attribute("href", re.compile(r"\?format=text$"))
     expect(line(page, 7)).to_have_class(re.compile("target"))
     expect(page.get_by_label("stdout")).to_be_checked()
     page.get_by_label("Wrap").uncheck()
@@ -309,9 +313,18 @@ def test_the_log_is_searched_filtered_linked_and_followed(desk: Desk, page: Page
     expect(line(page, 7).locator("time")).to_have_text(re.compile(r"\d\d:\d\d:\d\d\.\d{3}"))
     assert [each.url for each in sent if "/static/" not in each.url] == []
     expect_not_reloaded(page)
-    page.goto(desk.web.url(f"/automations/runs/{run}/#L200"))
+    page.goto(desk.web.url(f"/automations/runs/{run}/#L306"))
     page.reload()
-    expect(line(page, 200)).to_be_in_viewport(timeout=BACK)
+    expect(line(page, 306)).to_be_in_viewport(timeout=BACK)
+    expect(line(page, 306).locator(".text")).to_have_text("more")
+
+    page.route("**/events/stream*.js", lambda route: route.abort())
+    page.reload()
+    expect(page.locator("#connection")).to_have_text("Not connected")
+    expect(page.locator("#problem")).to_contain_text("This page was not loaded whole")
+    expect(page.locator("#log-empty")).to_contain_text("it can be downloaded")
+    with page.expect_download():
+        download.click()
 
 
 def test_what_a_terminal_is_told_is_drawn_or_dropped(desk: Desk, page: Page) -> None:

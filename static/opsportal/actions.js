@@ -4,7 +4,8 @@
  * comes with the answer, as the event `told` (servers/actions.py), and is shown here.
  *
  * A form or button may have in its data attributes: `refused`, what has failed where the portal says
- * nothing itself; `confirm`, a question that is asked first; `confirmText`, what to know before.
+ * nothing itself; `confirm`, a question that is asked first; `confirmText`, what to know before; `keep`,
+ * the word for doing nothing, where "Cancel" could be taken for the action.
  * A form that was done is reset, and gets the event `done`.
  */
 
@@ -31,7 +32,8 @@ on("htmx:confirm", async (detail, event) => {
   if (!question) return;
   event.preventDefault();
   const asked = valuesOf(detail.elt);
-  if (!(await ask(question, saidOf(detail, "confirmText"), pressedIn(detail).textContent))) return;
+  const words = { text: saidOf(detail, "confirmText"), keep: saidOf(detail, "keep") };
+  if (!(await ask(question, pressedIn(detail).textContent, words))) return;
   if (valuesOf(detail.elt) === asked) detail.issueRequest(true);
   else tell("problem", "Nothing was done: what you were asked about has changed. Look at it again.");
 });
@@ -39,10 +41,11 @@ on("htmx:confirm", async (detail, event) => {
 const valuesOf = (element) => new URLSearchParams(new FormData(formOf(element))).toString();
 
 /** @returns {Promise<boolean>} whether the answer is the button's own word */
-function ask(question, text = "", answer) {
+function ask(question, answer, { text = "", keep = "Cancel" }) {
   const dialog = find("confirmation").content.firstElementChild.cloneNode(true);
   dialog.querySelector("h2").textContent = question;
   dialog.querySelector("p").textContent = text;
+  dialog.querySelector("[value=no]").textContent = keep;
   dialog.querySelector("[value=yes]").textContent = answer.trim();
   document.body.append(dialog);
   dialog.showModal();

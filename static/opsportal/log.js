@@ -31,7 +31,7 @@ let columns = 0; // letters in a wrapped line; 0 where lines are not wrapped
 let isFollowing = false;
 let drawn = 0; // items that the blocks know of
 let unseen = 0; // rows that came since one stopped following
-let target = 0; // the line that the address names
+let target = 0; // the number of the row that the address names; 0 where it names none
 const loaded = Number(box.dataset.lines); // lines of before the page
 
 const count = () => (picked ? picked.length : log.rows.length);
@@ -45,19 +45,15 @@ function element(item) {
   const line = shape.cloneNode(true);
   line.dataset.stream = row.stream;
   const number = line.querySelector(".number");
-  number.textContent = row.seq;
-  number.href = `#L${row.seq}`;
+  number.textContent = placeAt(item) + 1;
+  number.href = `#L${placeAt(item) + 1}`;
   line.querySelector("time").textContent = clock.format(new Date(row.timestamp));
   line.querySelector(".source").textContent = row.server;
   const { runs } = parse(row.text, row.style);
   draw(line.querySelector(".text"), runs, search.marksIn(runs.map(({ text }) => text).join("")));
   if (item === search.item) line.classList.add("found");
-  if (placeAt(item) === targetPlace()) line.classList.add("target");
+  if (placeAt(item) === target - 1) line.classList.add("target");
   return line;
-}
-
-function targetPlace() {
-  return target && target < log.next ? log.placeOf(target) : -1;
 }
 
 function linesOf(item) {
@@ -100,7 +96,7 @@ function showAdded() {
   changed.clear();
   search.extend();
   if (!isFollowing && log.next - 1 > loaded) unseen += count() - before;
-  if (target && target < log.next && !found) goToTarget();
+  if (isTargetThere() && !found) goToTarget();
   if (isFollowing) blocks.showEnd();
   showState();
 }
@@ -120,7 +116,8 @@ function itemOf(place) {
 function showState() {
   const lines = log.next - 1;
   const known = Math.max(lines, reader.until);
-  write(find("log-count"), lines < known ? `${lines.toLocaleString("en")} of ${known.toLocaleString("en")} lines` : counted(lines));
+  const share = lines < known ? `, ${Math.floor((lines / known) * 100)} % loaded` : "";
+  write(find("log-count"), counted(log.rows.length) + share);
   const isBehind = !isFollowing && unseen > 0;
   find("follow").ariaPressed = String(isFollowing);
   find("unseen").hidden = !isBehind;
@@ -197,6 +194,8 @@ function filter() {
   examined = 0;
   pick();
   box.classList.toggle("single", Boolean(wanted.server));
+  const one = wanted.server ? { server: wanted.server } : {};
+  find("download").search = new URLSearchParams({ format: "text", ...one });
   again(nearest(place));
   search.restart();
 }
@@ -256,7 +255,7 @@ new ResizeObserver(() => {
 box.addEventListener("pointerover", ({ target: hovered }) => {
   const line = hovered.closest(".line");
   if (!line || line.title) return;
-  const row = log.rows[log.placeOf(Number(line.querySelector(".number").textContent))];
+  const row = log.rows[Number(line.querySelector(".number").textContent) - 1];
   line.title = [clock.format(new Date(row.timestamp)), row.server, row.stream].filter(Boolean).join(" · ");
 });
 
@@ -264,12 +263,14 @@ box.addEventListener("pointerover", ({ target: hovered }) => {
 
 let found = false; // whether it was gone to
 
+const isTargetThere = () => target > 0 && target <= log.rows.length;
+
 function goToTarget() {
   found = true;
-  if (itemOf(targetPlace()) < 0) clearFilters();
+  if (itemOf(target - 1) < 0) clearFilters();
   isFollowing = false;
   blocks.redrawAll();
-  blocks.show(itemOf(targetPlace()));
+  blocks.show(itemOf(target - 1));
   box.closest("section").scrollIntoView({ block: "start" });
 }
 
@@ -282,7 +283,7 @@ function clearFilters() {
 function readAddress() {
   target = Number(/^#L(\d+)$/.exec(location.hash)?.[1] ?? 0);
   found = !target;
-  if (target && target < log.next) goToTarget();
+  if (isTargetThere()) goToTarget();
 }
 
 addEventListener("hashchange", readAddress);

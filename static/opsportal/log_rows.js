@@ -1,5 +1,5 @@
 /**
- * The rows that a run's log is shown in: its lines, in the order of their numbers.
+ * The rows that a run's log is shown in: its lines, in the order of their numbers. A reader counts rows.
  *
  * A line that does not end goes on in the next one of its server and stream, and in its row; so a
  * progress bar stays one row. A row begins in the style that its server's stream was in.
@@ -13,7 +13,6 @@
  * @property {boolean} [partial] whether its line goes on
  *
  * @typedef {object} Row
- * @property {number} seq of its first line
  * @property {string} server
  * @property {string} stream
  * @property {string} timestamp
@@ -51,24 +50,13 @@ export class LogRows {
     return place;
   }
 
-  begin({ seq, server, stream, timestamp }, source) {
+  begin({ server, stream, timestamp }, source) {
     const style = this.styles.get(source) ?? null;
-    return this.rows.push({ seq, server, stream, timestamp, text: "", length: 0, style }) - 1;
+    return this.rows.push({ server, stream, timestamp, text: "", length: 0, style }) - 1;
   }
 
   end(row, source) {
     this.open.delete(source);
     this.styles.set(source, styleAfter(row.text, row.style));
-  }
-
-  /** @returns {number} the place of the row that holds this line, or of the last one before it */
-  placeOf(seq) {
-    let [low, high] = [0, this.rows.length];
-    while (low < high) {
-      const middle = (low + high) >> 1;
-      if (this.rows[middle].seq <= seq) low = middle + 1;
-      else high = middle;
-    }
-    return Math.max(0, low - 1);
   }
 }
