@@ -93,6 +93,19 @@ def test_who_may_look(people: dict[str, Person], server: Server, name: str) -> N
     assert "swordfish" not in response.content.decode()
 
 
+@pytest.mark.parametrize("is_staff", [True, False])
+def test_who_may_add_servers_is_shown_where(people: dict[str, Person], is_staff: bool) -> None:
+    for name in ("viewer", "operator"):
+        user = people[name].user
+        type(user).objects.filter(pk=user.pk).update(is_staff=is_staff)
+        client = Client()
+        client.force_login(user)
+        page = client.get("/servers/").content.decode()
+        may_add = name == "operator"
+        assert ("New server" in page) == (may_add and is_staff)
+        assert ("/servers/import/" in page) == may_add
+
+
 @pytest.mark.parametrize("action", ["test", "host-key", "maintenance", "maintenance-end"])
 def test_a_server_that_is_gone_is_not_found(operator: Person, server: Server, action: str) -> None:
     Server.objects.get().delete()
