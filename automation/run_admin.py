@@ -64,6 +64,7 @@ CANCEL: Final = Question(
     " stop.",
     "Cancel the runs",
     facts={"Status": lambda run: run.get_status_display(), "Targets": summary},
+    keep="Keep them running",
 )
 RETRY: Final = Question(
     "retry",

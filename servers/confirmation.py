@@ -35,7 +35,7 @@ Do = Callable[[list[Any], dict[str, Any]], None]
 class Question:
     """What is asked before `action` is run for rows of which these `facts` are shown.
 
-    `initial` makes of the rows what the form holds at first.
+    `initial` makes of the rows what the form holds at first; `keep` is the word for doing nothing.
     """
 
     action: str
@@ -45,6 +45,7 @@ class Question:
     form: type[forms.Form] = forms.Form
     facts: Mapping[str, Callable[[Any], Any]] = field(default_factory=dict)
     initial: Callable[[list[Any]], dict[str, Any]] = lambda rows: {}
+    keep: str = "Cancel"
 
     def facts_of(self, row: Any) -> list[tuple[str, str]]:
         return [(name, display_for_value(show(row), "–")) for name, show in self.facts.items()]

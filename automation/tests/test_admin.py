@@ -278,6 +278,7 @@ def test_what_is_over_when_it_is_confirmed_is_not_cancelled(
     browser = desk(responder)
     question = act(browser, RUNS, "cancel", queued, running, over, late)
     assert hidden(question)["confirmed"] == f"{late.pk},{running.pk},{queued.pk}"
+    assert "Keep them running</a>" in question.content.decode()
     end(late, "completed", "succeeded")
     response = confirm(browser, RUNS, question)
     assert messages(response) == [
