@@ -13,6 +13,7 @@ from events import wire
 from events.models import Event, LogHead
 
 BATCH = 500  # events placed, or read, in one go
+LONGEST_PAUSE = 2.0  # seconds between two statements of whoever holds the head
 
 # Both PostgreSQL and SQLite number the rows in the order of their ids, in one statement.
 _PLACE = """
@@ -98,16 +99,30 @@ def sequence(limit: int = BATCH) -> list[Record]:
     that a crashed process left without position is placed by the next caller. Events are
     numbered by id within one call. Ids of one row's changes follow their commits, because a
     change holds its row's lock from before its event's insertion until its commit.
+
+    On PostgreSQL a caller that stops while it holds the head loses its connection after
+    LONGEST_PAUSE, or a process that hangs, or a machine that is gone, would hold up all others.
     """
     if not has_pending():
         return []
     with transaction.atomic():
+        _limit_pauses()
         last = LogHead.objects.select_for_update().get_or_create(pk=1)[0].position
         with connection.cursor() as cursor:
             cursor.execute(_PLACE, [last, limit])
             placed = cursor.rowcount
         LogHead.objects.filter(pk=1).update(position=last + placed)
         return [Record(row.audience, public(row)) for row in _rows(last, last + placed)]
+
+
+def _limit_pauses() -> None:
+    """For this transaction. SQLite knows no such limit: its processes share a machine."""
+    if connection.vendor == "postgresql":
+        limit = f"{round(1000 * LONGEST_PAUSE)}ms"
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT set_config('idle_in_transaction_session_timeout', %s, true)", [limit]
+            )
 
 
 def read(after: int, *, upto: int, limit: int = BATCH) -> list[Entry]:

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from django.db import connection, transaction
+from django.db import DatabaseError, connection, transaction
 
 from events import log
 from events.bus import Draft, emit_many, prepare
@@ -102,6 +102,38 @@ def test_a_sequencer_that_fails_half_way_leaves_everything_pending(monkeypatch: 
             log.sequence()
     assert positions() == [None]
     assert [entry.position for entry in log.sequence()] == [1]
+
+
+@pytest.mark.stack("scaled")
+def test_a_sequencer_that_hangs_holds_up_nobody_for_long(monkeypatch: Any) -> None:
+    """As one whose process is stopped, or whose machine is gone, with the head's lock."""
+    monkeypatch.setattr(log, "LONGEST_PAUSE", 0.2)
+    hanging, may_go = threading.Event(), threading.Event()
+    public = log.public
+
+    def hang(row: Event) -> Any:
+        if threading.current_thread() is not threading.main_thread():
+            hanging.set()
+            may_go.wait(10)
+        return public(row)
+
+    def hung() -> None:
+        try:
+            log.sequence()
+        finally:
+            connection.close()
+
+    monkeypatch.setattr(log, "public", hang)
+    write("a")
+    with ThreadPoolExecutor(1) as pool:
+        sequencer = pool.submit(hung)
+        assert hanging.wait(30)
+        assert [record.position for record in log.sequence()] == [1]
+        may_go.set()
+        with pytest.raises(DatabaseError, match="idle-in-transaction"):
+            sequencer.result()
+    assert positions() == [1]
+    assert log.head().position == 1
 
 
 def test_what_a_crashed_process_left_is_placed_by_the_next() -> None:
