@@ -16,6 +16,8 @@ import environ
 from cryptography.fernet import Fernet
 from django.core.exceptions import ImproperlyConfigured
 
+from opsportal import pool
+
 T = TypeVar("T")
 
 BROKER_TIMEOUT = 1.0  # seconds until a Redis that does not answer counts as failed
@@ -164,8 +166,7 @@ def database(name: str, default: Path) -> dict[str, Any]:
         }
     if config["ENGINE"] == "django.db.backends.postgresql" and config.get("NAME"):
         size = integer("DATABASE_POOL_SIZE", 20, 0, "connections")
-        pool = {"min_size": 0, "max_size": size, "timeout": 20}
-        options = config.get("OPTIONS", {}) | ({"pool": pool} if size else {})
+        options = config.get("OPTIONS", {}) | ({"pool": pool.options(size)} if size else {})
         return config | {"OPTIONS": options, "CONN_HEALTH_CHECKS": True}
     raise refuse(name, f"must be {wanted}")
 
