@@ -3,7 +3,7 @@ INSTALL := $(PYTHON) -m pip install --quiet --require-hashes
 COMPILE := .venv-tools/bin/pip-compile --quiet --allow-unsafe --generate-hashes --strip-extras \
 	--no-emit-find-links --no-emit-index-url --no-emit-trusted-host $(if $(UPGRADE),--upgrade)
 
-.PHONY: help run test lint bench requirements clean
+.PHONY: help run test lint bench faults requirements clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' Makefile | expand -t 20
@@ -23,6 +23,11 @@ bench: .venv/dev.stamp ## from a POST to the line that curl prints; stalled read
 	$(PYTHON) -m benchmarks.stalled
 	$(PYTHON) -m benchmarks.checks
 	$(PYTHON) -m benchmarks.long_log
+
+faults: .venv/dev.stamp ## minutes of crashes under load, and whether an event was lost; SEED=, STACK=, SECONDS=, MINUTES=
+	@scripts/install-test-services
+	@$(PYTHON) -m faults $(if $(SEED),--seed=$(SEED)) $(if $(STACK),--stack=$(STACK)) \
+		$(if $(SECONDS),--seconds=$(SECONDS)) $(if $(MINUTES),--minutes=$(MINUTES))
 
 requirements: .venv-tools/stamp ## pins requirements*.in anew; UPGRADE=1 takes the newest versions
 	$(COMPILE) --output-file=requirements.txt requirements.in

@@ -221,6 +221,10 @@ class Service:
             process, self._process = self._process, None
             process.stop(self.stop_signal)
 
+    def send_signal(self, number: signal.Signals) -> None:
+        if self._process:
+            self._process.send_signal(number)
+
     def restart(self) -> None:
         self.stop()
         self.start()
