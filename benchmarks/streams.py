@@ -24,8 +24,11 @@ RATES = {10: 1, 50: 1, 167: 1, 500: 10, 1_000: 50}
 LIMITS = {
     "sse-starlette": 50,
     "django-eventstream": 50,
+    "django-eventstream, storage": 50,
     "Channels groups, core layer": 10,
     "Channels groups, pub/sub layer": 10,
+    "NestJS": 50,
+    "nchan": 500,
 }
 
 

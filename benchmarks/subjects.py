@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from tempfile import TemporaryDirectory
 
 import httpx
 
+from benchmarks.peers import nchan, nestjs
 from tests.portal import Portal
 from tests.readers import STREAM, make_user
 from tests.services import ROOT, Postgres, Redis, free_port, wait_until
@@ -72,15 +74,30 @@ def project(**settings: object) -> Iterator[Subject]:
 def peer(name: str, module: str, **environment: str) -> Iterator[Subject]:
     with ExitStack() as running:
         redis = running.enter_context(Redis())
+        directory = running.enter_context(TemporaryDirectory(ignore_cleanup_errors=True))
         port = free_port()
-        command = [sys.executable, "-m", f"benchmarks.peers.{module}", "--redis", redis.url]
-        inherited = {**os.environ, **environment}
-        process = subprocess.Popen([*command, "--port", str(port)], cwd=ROOT, env=inherited)
+        command = [sys.executable, "-m", f"benchmarks.peers.{module}"]
+        command += ["--port", str(port), "--redis", redis.url]
+        inherited = {**os.environ, "TMPDIR": directory, **environment}
+        process = subprocess.Popen(command, cwd=ROOT, env=inherited, start_new_session=True)
         running.callback(process.wait)
-        running.callback(process.kill)
+        running.callback(os.killpg, process.pid, signal.SIGKILL)
         wait_until(lambda: _answers(port), 30, f"{name} answers")
         time.sleep(0.5)  # and has subscribed
-        yield Subject(name, port, process.pid, "/events", [""], command, inherited)
+        yield Subject(name, port, _serving(process.pid), "/events", [""], command, inherited)
+
+
+def left_out(name: str) -> str:
+    """What a subject needs that is not on this machine, or nothing."""
+    return NEEDS[name]() if name in NEEDS else ""
+
+
+def _serving(pid: int) -> int:
+    """The process that serves: the one that was started, or its only child."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    if len(children) > 1:
+        raise RuntimeError(f"{len(children)} processes serve")
+    return int(children[0]) if children else pid
 
 
 def _answers(port: int) -> bool:
@@ -95,9 +112,13 @@ PEERS = {
     "bare epoll writer": ("floor", {}),
     "sse-starlette": ("sse_starlette", {}),
     "django-eventstream": ("django_eventstream", {}),
+    "django-eventstream, storage": ("django_eventstream", {"STORAGE": "1"}),
     "Channels groups, core layer": ("channels_groups", {}),
     "Channels groups, pub/sub layer": (
         "channels_groups",
         {"LAYER": "channels_redis.pubsub.RedisPubSubChannelLayer"},
     ),
+    "NestJS": ("nestjs", {}),
+    "nchan": ("nchan", {}),
 }
+NEEDS: dict[str, Callable[[], str]] = {"NestJS": nestjs.missing, "nchan": nchan.missing}

@@ -18,6 +18,9 @@ from django.urls import re_path
 from benchmarks.peers import work
 
 GROUP = "events"
+# As before redis-py 8, whose limit of 100 connections fails consumers that join at once, and whose
+# 5 s end the core layer's blocking reads of 5 s (django/channels_redis#422).
+CONNECTION = {"max_connections": 2**31, "socket_timeout": None}
 HEADERS = [(b"Content-Type", b"text/event-stream"), (b"Cache-Control", b"no-cache")]
 
 
@@ -40,7 +43,7 @@ class EventsConsumer(AsyncHttpConsumer):
 
 def configure(redis_url: str) -> None:
     backend = os.environ.get("LAYER", "channels_redis.core.RedisChannelLayer")
-    layer = {"BACKEND": backend, "CONFIG": {"hosts": [redis_url]}}
+    layer = {"BACKEND": backend, "CONFIG": {"hosts": [{"address": redis_url, **CONNECTION}]}}
     settings.configure(CHANNEL_LAYERS={"default": layer})
 
 
@@ -50,7 +53,7 @@ def serve(port: int, redis_url: str) -> None:
     uvicorn.run(app, port=port, log_level="warning", lifespan="off", timeout_graceful_shutdown=1)
 
 
-def send(redis_url: str, batches: Iterable[list[tuple[int, str]]]) -> None:
+def send(port: int, redis_url: str, batches: Iterable[list[tuple[int, str]]]) -> None:
     configure(redis_url)
 
     async def send_all() -> None:

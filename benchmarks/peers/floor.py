@@ -74,7 +74,7 @@ def greet_or_close(poll: select.epoll, clients: dict[int, socket.socket], file: 
         clients.pop(file).close()
 
 
-def send(redis_url: str, batches: Iterable[list[tuple[int, str]]]) -> None:
+def send(port: int, redis_url: str, batches: Iterable[list[tuple[int, str]]]) -> None:
     client = redis.Redis.from_url(redis_url)
     for batch in batches:
         client.publish(CHANNEL, b"".join(work.frame(number, data) for number, data in batch))

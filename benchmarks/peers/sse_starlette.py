@@ -1,12 +1,11 @@
-"""sse-starlette with a queue for each client, on uvicorn, fed from Redis."""
+"""sse-starlette with a queue for each client, as its example of broadcasting, fed from Redis."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-import redis
 import redis.asyncio
 import uvicorn
 from sse_starlette import EventSourceResponse, ServerSentEvent
@@ -15,21 +14,20 @@ from starlette.requests import Request
 from starlette.routing import Route
 
 from benchmarks.peers import work
+from benchmarks.peers.published import CHANNEL, send
 
-CHANNEL = "bench"
-queues: set[asyncio.Queue[tuple[str, str]]] = set()
+queues: set[asyncio.Queue[ServerSentEvent]] = set()
 
 
 async def events(request: Request) -> EventSourceResponse:
-    queue: asyncio.Queue[tuple[str, str]] = asyncio.Queue()
+    queue: asyncio.Queue[ServerSentEvent] = asyncio.Queue()
 
     async def stream() -> AsyncIterator[ServerSentEvent]:
         queues.add(queue)
         try:
-            yield ServerSentEvent("{}", event="open")
+            yield ServerSentEvent("{}", event="open", sep="\n")
             while True:
-                number, data = await queue.get()
-                yield ServerSentEvent(data, event="server.status_changed", id=number, sep="\n")
+                yield await queue.get()
         finally:
             queues.discard(queue)
 
@@ -41,8 +39,9 @@ async def feed(redis_url: str) -> None:
     await subscription.subscribe(CHANNEL)
     async for message in subscription.listen():
         number, _, data = message["data"].decode().partition(" ")
+        event = ServerSentEvent(data, event="server.status_changed", id=number, sep="\n")
         for queue in queues:
-            queue.put_nowait((number, data))
+            queue.put_nowait(event)
 
 
 def serve(port: int, redis_url: str) -> None:
@@ -54,15 +53,6 @@ def serve(port: int, redis_url: str) -> None:
 
     app = Starlette(routes=[Route("/events", events)], lifespan=lifespan)
     uvicorn.run(app, port=port, log_level="warning", timeout_graceful_shutdown=1)
-
-
-def send(redis_url: str, batches: Iterable[list[tuple[int, str]]]) -> None:
-    client = redis.Redis.from_url(redis_url)
-    for batch in batches:
-        with client.pipeline(transaction=False) as pipeline:
-            for number, data in batch:
-                pipeline.publish(CHANNEL, f"{number + 1} {data}")
-            pipeline.execute()
 
 
 if __name__ == "__main__":

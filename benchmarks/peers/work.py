@@ -33,9 +33,9 @@ def paced(rate: float, seconds: float, size: int) -> Iterator[list[tuple[int, st
 
 def main(
     serve: Callable[[int, str], object],
-    send: Callable[[str, Iterable[list[tuple[int, str]]]], object],
+    send: Callable[[int, str, Iterable[list[tuple[int, str]]]], object],
 ) -> None:
-    """`serve(port, redis_url)`, or `send(redis_url, batches)`."""
+    """`serve(port, redis_url)`, or `send(port, redis_url, batches)`."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--redis", default="")
@@ -46,6 +46,6 @@ def main(
         return
     rate, seconds, batch = options.write
     started = time.perf_counter()
-    send(options.redis, paced(rate, seconds, int(batch)))
+    send(options.port, options.redis, paced(rate, seconds, int(batch)))
     spent = round(time.perf_counter() - started, 3)
     print(json.dumps({"emitted": round(rate * seconds), "seconds": spent}))
