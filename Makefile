@@ -2,6 +2,7 @@ PYTHON := .venv/bin/python
 INSTALL := $(PYTHON) -m pip install --quiet --require-hashes
 COMPILE := .venv-tools/bin/pip-compile --quiet --allow-unsafe --generate-hashes --strip-extras \
 	--no-emit-find-links --no-emit-index-url --no-emit-trusted-host $(if $(UPGRADE),--upgrade)
+NESTJS := benchmarks/peers/nestjs
 
 .PHONY: help run test lint bench faults requirements clean
 
@@ -29,13 +30,14 @@ faults: .venv/dev.stamp ## minutes of crashes under load, and whether an event w
 	@$(PYTHON) -m faults $(if $(SEED),--seed=$(SEED)) $(if $(STACK),--stack=$(STACK)) \
 		$(if $(SECONDS),--seconds=$(SECONDS)) $(if $(MINUTES),--minutes=$(MINUTES))
 
-requirements: .venv-tools/stamp ## pins requirements*.in anew; UPGRADE=1 takes the newest versions
+requirements: .venv-tools/stamp ## pins all requirements*.in anew; UPGRADE=1 takes the newest versions
 	$(COMPILE) --output-file=requirements.txt requirements.in
 	$(COMPILE) --output-file=requirements-dev.txt requirements-dev.in
+	$(COMPILE) --output-file=benchmarks/requirements.txt benchmarks/requirements.in
 
 clean: ## removes environments and caches, not var/
-	rm -rf .venv .venv-tools .hypothesis .import_linter_cache .mypy_cache .pytest_cache \
-		.ruff_cache .schemathesis test-results
+	rm -rf .venv .venv-bench .venv-tools $(NESTJS)/node_modules .hypothesis \
+		.import_linter_cache .mypy_cache .pytest_cache .ruff_cache .schemathesis test-results
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 .env: | .venv/run.stamp
@@ -52,6 +54,15 @@ clean: ## removes environments and caches, not var/
 .venv/dev.stamp: .venv/run.stamp requirements-dev.txt
 	@echo "Installing the tests' and checks' dependencies in .venv"
 	@$(INSTALL) -r requirements-dev.txt
+	@touch $@
+
+.venv-bench/stamp: requirements.txt requirements-dev.txt benchmarks/requirements.txt \
+		$(NESTJS)/package-lock.json
+	@echo "Installing what the portal and its peers in the benchmarks need in .venv-bench"
+	@python3 -m venv .venv-bench
+	@.venv-bench/bin/python -m pip install --quiet --require-hashes $(patsubst %,-r %,$(filter %.txt,$^))
+	@if command -v npm > /dev/null; then npm ci --prefix $(NESTJS) --no-audit --no-fund --silent; \
+		else echo "There is no npm, so NestJS will not be among the peers."; fi
 	@touch $@
 
 .venv-tools/stamp:
