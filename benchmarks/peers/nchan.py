@@ -7,12 +7,13 @@ Each published event is a request to the worker that serves the streams, and cou
 
 from __future__ import annotations
 
-import http.client
 import os
 import resource
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from benchmarks.peers import work
@@ -47,7 +48,12 @@ http {{
     }}
 }}
 """
-HEADERS = {"Content-Type": "application/json", "X-EventSource-Event": "server.status_changed"}
+REQUEST = (
+    b"POST /publish HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+    b"X-EventSource-Event: server.status_changed\r\nContent-Length: %d\r\n\r\n%b"
+)
+
+LAST = b"GET /publish HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
 
 
 def program() -> str | None:
@@ -73,14 +79,29 @@ def serve(port: int, redis_url: str) -> None:
 
 
 def send(port: int, redis_url: str, batches: Iterable[list[tuple[int, str]]]) -> None:
-    connection = http.client.HTTPConnection("127.0.0.1", port)
-    for batch in batches:
-        for _, data in batch:
-            connection.request("POST", "/publish", data.encode(), HEADERS)
-            with connection.getresponse() as response:
-                response.read()
-            if response.status not in (201, 202):
-                raise RuntimeError(f"nchan answered {response.status}")
+    """Publishes on one connection, and waits for no answer before the next event is due."""
+    with socket.create_connection(("127.0.0.1", port)) as connection, ThreadPoolExecutor() as pool:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        answered = pool.submit(created, connection)
+        sent = 0
+        for batch in batches:
+            connection.sendall(b"".join(request(data.encode()) for _, data in batch))
+            sent += len(batch)
+        connection.sendall(LAST)
+        if answered.result() != sent:
+            raise RuntimeError(f"nchan accepted {answered.result()} of {sent} events")
+
+
+def request(body: bytes) -> bytes:
+    return REQUEST % (len(body), body)
+
+
+def created(connection: socket.socket) -> int:
+    """How many answers say that an event was published to somebody."""
+    text = bytearray()
+    while data := connection.recv(65536):
+        text += data
+    return text.count(b"HTTP/1.1 201 ")
 
 
 if __name__ == "__main__":
