@@ -9,7 +9,7 @@ It is driven by lines of JSON on its standard input, and answers each with one:
 - first a Job: it opens the streams and answers once each has begun;
 - `{"reopen": true}`: drops all connections at once and opens them anew with their last ids;
 - `{"expect": n, "patience": s}`: reads until each stream has had n events since it was opened
-  first, or nothing has come for s seconds, and answers with what it has seen.
+  first, or no sample has had one for s seconds, and answers with what it has seen.
 
 Connections come from several addresses of 127.0.0.0/8, as one has 28,000 ports.
 """
@@ -55,13 +55,14 @@ class Sample:
         self.numbers: list[int] = []
         self.latencies: list[float] = []  # milliseconds
         self.last_id = ""
+        self.chunked = True
         self._inflater = zlib.decompressobj(31) if gzip else None
         self._encoded = b""
         self._text = b""
 
     def feed(self, data: bytes) -> None:
         self._encoded += data
-        for piece in self._chunks():
+        for piece in self._chunks() if self.chunked else self._rest():
             self._text += self._inflater.decompress(piece) if self._inflater else piece
         *frames, self._text = self._text.split(b"\n\n")
         for frame in frames:
@@ -75,6 +76,11 @@ class Sample:
                 return
             yield self._encoded[end + 2 : end + 2 + size]
             self._encoded = self._encoded[end + size + 4 :]
+
+    def _rest(self) -> Iterator[bytes]:
+        """Of a body that goes on until the connection ends (RFC 9112, 6.3)."""
+        rest, self._encoded = self._encoded, b""
+        yield rest
 
     def _parse(self, frame: bytes) -> None:
         data = b""
@@ -220,6 +226,9 @@ class Load:
         if end < 0:
             return size
         status = connection.head[9:12].decode()
+        if connection.sample is not None:
+            fields = connection.head[:end].lower()
+            connection.sample.chunked = b"\r\ntransfer-encoding: chunked" in fields
         connection.head = None
         if status != "200":
             self.refused[status] = self.refused.get(status, 0) + 1
@@ -232,11 +241,11 @@ class Load:
         samples = [c.sample for c in self.connections if c.sample]
         started, cpu = time.perf_counter(), time.process_time()
         last = time.perf_counter()
-        frames = self.frames
+        had = 0  # events: many servers keep silent streams alive, which is no progress
         while time.perf_counter() - last < patience:
-            if self._read(0.05):
-                last = time.perf_counter() if self.frames != frames else last
-                frames = self.frames
+            self._read(0.05)
+            if (events := sum(len(sample.numbers) for sample in samples)) != had:
+                last, had = time.perf_counter(), events
             if all(len(sample.numbers) >= expect for sample in samples) and not self._read(0.2):
                 break
         seconds = last - started

@@ -15,7 +15,7 @@ from typing import Any
 from benchmarks import measuring
 from benchmarks.load import Job
 from benchmarks.measuring import Reader
-from benchmarks.subjects import PEERS, Subject, peer, project
+from benchmarks.subjects import PEERS, Subject, left_out, peer, project
 
 SAMPLES = 20
 # Events a second, and how many are written in one go.
@@ -51,6 +51,7 @@ def measure(subject: Subject, streams: int, rate: int, seconds: float) -> dict[s
         "p99 ms": read["latency ms"].get("p99"),
         "deliveries a second": round(deliveries / max(written["seconds"], 1)),
         "lost of the samples": read["lost"],
+        "fewest frames of a stream": read["frames of a stream"][0],
         "doubled": read["doubled"],
         "disordered": read["disordered"],
         "KB a stream": round(memory / streams, 1),
@@ -75,9 +76,14 @@ def main() -> None:
     parser.add_argument("--rates", type=int, nargs="*", default=list(RATES))
     parser.add_argument("--only", action="append", choices=["OpsPortal", *PEERS])
     options = parser.parse_args()
+    names = options.only or ["OpsPortal", *PEERS]
+    for name in names:
+        if need := left_out(name):
+            print(f"{name} is left out for want of {need}", flush=True)
+    names = [name for name in names if not left_out(name)]
     rows: dict[tuple[str, int], list[dict[str, Any]]] = {}
     for _ in range(options.rounds):
-        for name in options.only or ["OpsPortal", *PEERS]:
+        for name in names:
             for rate in options.rates:
                 if rate <= LIMITS.get(name, rate):
                     with subject_named(name) as subject:
