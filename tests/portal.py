@@ -95,7 +95,8 @@ class Shell:
 
     def run(self, code: str) -> str:
         """What the code printed. Raises ProcessFailed, with the traceback, where it fails."""
-        assert self._popen.stdin and self._popen.stdout
+        assert self._popen.stdin
+        assert self._popen.stdout
         try:
             self._popen.stdin.write(json.dumps(code) + "\n")
             self._popen.stdin.flush()
