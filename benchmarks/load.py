@@ -30,6 +30,7 @@ from typing import Any, Final
 
 AT_ONCE: Final = 200  # connections that are being opened
 RECEIVE: Final = 1 << 18  # bytes
+LATEST: Final = 4096  # bytes that a stream which will return keeps: more than a frame has
 PORTS: Final = 20_000  # connections from one address
 BUSY: Final = 0.85  # of one core: from there on this process is what limits a measurement
 EVENT: Final = re.compile(r"bench (\d+) (\d+)")  # number and nanoseconds, in some text of the event
@@ -46,6 +47,7 @@ class Job:
     paths: list[str]
     tokens: list[str] = field(default_factory=lambda: [""])
     gzip: bool = False
+    resume: bool = False  # also the streams that are only counted return with their last ids
 
 
 class Sample:
@@ -56,6 +58,11 @@ class Sample:
         self.latencies: list[float] = []  # milliseconds
         self.last_id = ""
         self.chunked = True
+        self.chunks = 0  # writes of the server
+        self.begin(gzip)
+
+    def begin(self, gzip: bool) -> None:
+        """A new connection: what an old one was cut off in is sent again."""
         self._inflater = zlib.decompressobj(31) if gzip else None
         self._encoded = b""
         self._text = b""
@@ -74,6 +81,7 @@ class Sample:
             size = int(self._encoded[:end], 16)
             if len(self._encoded) < end + size + 4:
                 return
+            self.chunks += 1
             yield self._encoded[end + 2 : end + 2 + size]
             self._encoded = self._encoded[end + size + 4 :]
 
@@ -98,7 +106,7 @@ class Sample:
 class Connection:
     """One stream. `count` is its whole frames, the stream's own among them."""
 
-    __slots__ = ("bytes", "count", "head", "index", "sample", "socket", "tail")
+    __slots__ = ("bytes", "count", "head", "index", "latest", "sample", "socket", "tail")
 
     def __init__(self, index: int, sample: Sample | None) -> None:
         self.index = index
@@ -107,6 +115,16 @@ class Connection:
         self.head: bytes | None = b""
         self.bytes = self.count = 0
         self.tail = False  # whether the last byte was the first half of a blank line
+        self.latest = b""  # the last bytes, where the last id is found
+
+    @property
+    def last_id(self) -> str:
+        """Of the last whole frame: a server writes only whole ones in a chunk."""
+        if self.sample:
+            return self.sample.last_id
+        whole = self.latest[: self.latest.rfind(b"\n\n") + 1]
+        found = whole[whole.rfind(b"id: ") + 4 :].partition(b"\n")[0]
+        return found.decode() if found.isdigit() else ""
 
 
 class Load:
@@ -158,8 +176,10 @@ class Load:
             lines.append(f"Authorization: Bearer {token}")
         if job.gzip:
             lines.append("Accept-Encoding: gzip")
-        if connection.sample and connection.sample.last_id:
-            lines.append(f"Last-Event-ID: {connection.sample.last_id}")
+        if connection.last_id:
+            lines.append(f"Last-Event-ID: {connection.last_id}")
+        if connection.sample:
+            connection.sample.begin(job.gzip)
         request = "\r\n".join([*lines, "", ""]).encode()
         self.by_file[client.fileno()] = connection
         self.poll.register(client, select.EPOLLIN | select.EPOLLOUT)
@@ -207,6 +227,8 @@ class Load:
         connection.bytes += size - start
         if connection.sample is not None and start < size:
             connection.sample.feed(bytes(self.view[start:size]))
+        elif self.job.resume and start < size:
+            connection.latest = (connection.latest + self.view[start:size])[-LATEST:]
         # A blank line may be cut in two.
         found = self.buffer.count(b"\n\n", start, size)
         if connection.tail and self.buffer[start : start + 1] == b"\n":
@@ -267,6 +289,9 @@ class Load:
             "frames": self.frames,
             "frames of a stream": [counts[0], counts[len(counts) // 2], counts[-1]],
             "sampled": len(samples),
+            "chunks of a sample": round(
+                sum(sample.chunks for sample in samples) / max(len(samples), 1), 1
+            ),
             "lost": sum(len(set(wanted) - set(s.numbers)) for s in samples),
             "doubled": sum(len(s.numbers) - len(set(s.numbers)) for s in samples),
             "disordered": sum(s.numbers != sorted(s.numbers) for s in samples),

@@ -5,20 +5,24 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import statistics
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
+from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from benchmarks.load import Job
-from tests.services import ROOT
+from tests.services import ROOT, program_version
 
 RESULTS = Path(__file__).with_name("results")
 TICKS = os.sysconf("SC_CLK_TCK")
+PACKAGES = ["Django", "channels", "channels-redis", "uvicorn", "uvloop"]
+SERVERS = {"PostgreSQL": ("postgres", "postgresql"), "Redis": ("redis-server", "redis-server")}
 
 
 def cpu_seconds(pid: int) -> float:
@@ -110,9 +114,15 @@ def _median(values: list[Any]) -> Any:
 
 def conditions(command: str) -> dict[str, str]:
     described = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True)
+    model = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    cores = f"{os.cpu_count()} shared cores of {model[1] if model else platform.machine()}"
     return {
-        "machine": f"{platform.machine()}, {os.cpu_count()} shared cores, everything on them",
-        "python": platform.python_version(),
+        "machine": f"{cores}, everything on them",
+        "versions": ", ".join(
+            [f"Python {platform.python_version()}"]
+            + [f"{name} {version(name)}" for name in PACKAGES]
+            + [f"{name} {program_version(*program)}" for name, program in SERVERS.items()]
+        ),
         "commit": described.stdout.decode().strip(),
         "command": command,
     }

@@ -1,0 +1,80 @@
+"""Mixed rights: 1,000 streams of 50 different sets of permissions and filters, and of one.
+
+    python -m benchmarks.rights [--rounds N] [--seconds N] [--streams N]
+
+Both see every event; they alternate, and the ratio is of medians.
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from benchmarks import measuring
+from benchmarks.streams import measure
+from benchmarks.subjects import Subject, project
+from tests.readers import STREAM
+
+RATE = 167
+SETS = 50
+# Each user has the right that the events are for, and two of their own of the others.
+MAKE_USERS = """
+from itertools import combinations, islice
+from django.contrib.auth.models import Permission, User
+from rest_framework_simplejwt.tokens import AccessToken
+from events.catalogue import catalogue
+names = sorted(catalogue.permissions() - {{"servers.view_server"}})
+for number, pair in enumerate(islice(combinations(names, 2), {count})):
+    user = User.objects.create(username=f"mixed-{{number}}")
+    for name in ("servers.view_server", *pair):
+        app, codename = name.split(".")
+        user.user_permissions.add(
+            Permission.objects.get(content_type__app_label=app, codename=codename)
+        )
+    print("TOKEN", AccessToken.for_user(user))
+"""
+FILTERS = ["", "?types=server.*", "?types=server.status_changed,incident.*"]
+
+
+def make_users(subject: Subject, count: int) -> list[str]:
+    """Access tokens of as many users, no two with the same rights. Raises RuntimeError where there
+    are not as many sets."""
+    assert subject.portal
+    code = MAKE_USERS.format(count=count)
+    printed = subject.portal.shell(code)
+    tokens = [line.split()[1] for line in printed.splitlines() if line.startswith("TOKEN")]
+    if len(tokens) < count:
+        raise RuntimeError(f"there are only {len(tokens)} sets of rights")
+    return tokens
+
+
+def run(sets: int, streams: int, seconds: float) -> dict[str, Any]:
+    with project() as subject:
+        if sets == 1:
+            return measure(subject, streams, RATE, seconds)
+        tokens = make_users(subject, sets)
+        paths = [STREAM + query for query in FILTERS]
+        return measure(subject, streams, RATE, seconds, tokens=tokens, paths=paths, samples=sets)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--streams", type=int, default=1_000)
+    parser.add_argument("--seconds", type=float, default=10)
+    options = parser.parse_args()
+    found: dict[int, list[dict[str, Any]]] = {1: [], SETS: []}
+    for _ in range(options.rounds):
+        for sets, rows in found.items():
+            rows.append(run(sets, options.streams, options.seconds))
+            print(f"{sets} sets of rights: {rows[-1]}", flush=True)
+    medians = {sets: measuring.median_of(rows) for sets, rows in found.items()}
+    ratio = round(medians[SETS]["CPU-seconds"] / medians[1]["CPU-seconds"], 2)
+    print(f"{SETS} sets cost {ratio} times what one costs")
+    rows = [{"sets of rights": sets} | row for sets, row in medians.items()]
+    results = {"streams": options.streams, "events a second": RATE, "ratio": ratio, "runs": rows}
+    measuring.write("rights", "python -m benchmarks.rights", results)
+
+
+if __name__ == "__main__":
+    main()

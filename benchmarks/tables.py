@@ -1,0 +1,107 @@
+"""The tables of docs/performance.md, each made of a result file.
+
+    python -m benchmarks.tables    writes them anew
+
+A block begins with `<!-- results: NAME -->` and ends with `<!-- end -->`. Nothing between the two
+is written by hand, and a test fails where it is not what the file says.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+RESULTS = Path(__file__).with_name("results")
+DOCUMENT = Path(__file__).parent.parent / "docs" / "performance.md"
+BLOCK = re.compile(r"(<!-- results: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+Row = Mapping[str, Any]
+
+# Headings and the names of what stands below them.
+STREAMS: Final = {
+    "CPU-s per million": "CPU-seconds a million deliveries",
+    "p50 ms": "p50 ms",
+    "p99 ms": "p99 ms",
+    "lost": "lost of the samples",
+    "doubled": "doubled",
+    "KB a stream": "KB a stream",
+}
+COLUMNS: Final[dict[str, dict[str, str]]] = {
+    "streams": {
+        "": "subject",
+        "events/s": "events a second",
+        "deliveries/s": "deliveries a second",
+        **STREAMS,
+    },
+    "scale": {
+        "streams": "streams",
+        "events/s": "events a second",
+        "CPU-s in 10 s": "CPU-seconds",
+        "of the fit": "fitted CPU-seconds",
+        "p50 ms": "p50 ms",
+        "p99 ms": "p99 ms",
+        "max ms": "max ms",
+        "KB a stream": "KB a stream",
+    },
+    "window": {"window ms": "window ms", "events a write": "events a write", **STREAMS},
+    "rights": {"sets of rights": "sets of rights", "CPU-s": "CPU-seconds", **STREAMS},
+    "compression": {
+        "events/s": "events a second",
+        "gzip": "gzip",
+        "bytes an event": "bytes an event",
+        **STREAMS,
+    },
+}
+
+
+def rows_of(name: str, results: Any) -> Sequence[Row]:
+    return results if isinstance(results, list) else results["runs"]
+
+
+def table(name: str, results: Any) -> str:
+    rows = rows_of(name, results)
+    columns = COLUMNS.get(name) or {key: key for row in rows for key in row}
+    lines = [list(columns), ["---"] + ["---:"] * (len(columns) - 1)]
+    lines += [[cell(row.get(key)) for key in columns.values()] for row in rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def cell(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int | float):
+        return (
+            f"{value:,}" if value == int(value) else f"{value:,.3g}" if value < 1 else f"{value:,}"
+        )
+    return "–" if value is None else str(value)
+
+
+def conditions(found: Mapping[str, str]) -> str:
+    said = ", ".join(f"{name} {value}" for name, value in found.items() if name != "command")
+    return f"`{found['command']}`: {said}.\n"
+
+
+def rendered(text: str, read: Callable[[str], Any]) -> str:
+    """The document with its blocks made anew; `read(name)` is the content of a result file."""
+
+    def block(found: re.Match[str]) -> str:
+        content = read(found[2])
+        body = f"{table(found[2], content['results'])}\n{conditions(content['conditions'])}"
+        return f"{found[1]}{body}{found[3]}"
+
+    return BLOCK.sub(block, text)
+
+
+def read_results(name: str) -> Any:
+    return json.loads((RESULTS / f"{name}.json").read_text())
+
+
+def main() -> None:
+    DOCUMENT.write_text(rendered(DOCUMENT.read_text(), read_results))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,40 @@
+"""The flush window: what gathering for longer saves, and what it costs in latency.
+
+python -m benchmarks.window [--rounds N] [--seconds N] [--streams N]
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from benchmarks import measuring
+from benchmarks.streams import measure
+from benchmarks.subjects import project
+
+RATE = 167
+WINDOWS = [5, 10, 20, 30, 50]  # milliseconds
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--streams", type=int, default=1_000)
+    parser.add_argument("--seconds", type=float, default=10)
+    options = parser.parse_args()
+    found: dict[int, list[dict[str, Any]]] = {window: [] for window in WINDOWS}
+    for _ in range(options.rounds):
+        for window, rows in found.items():
+            with project(EVENTS_FLUSH_WINDOW=window / 1000) as subject:
+                rows.append(measure(subject, options.streams, RATE, options.seconds))
+            print(f"{window} ms: {rows[-1]}", flush=True)
+    rows = [
+        {"window ms": window, "streams": options.streams, "events a second": RATE}
+        | measuring.median_of(same)
+        for window, same in found.items()
+    ]
+    measuring.write("window", "python -m benchmarks.window", rows)
+
+
+if __name__ == "__main__":
+    main()
