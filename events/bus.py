@@ -89,11 +89,15 @@ def prepare(draft: Draft) -> Event:
 
 
 def append(events: list[Event]) -> list[Event]:
-    """Appends prepared events in the caller's transaction, and rings the relay on its commit."""
+    """Appends prepared events in the caller's transaction, and rings the relay on its commit.
+
+    Without a savepoint: a change whose event cannot be appended must not be committed either.
+    """
     if events:
-        with transaction.atomic():
+        with transaction.atomic(savepoint=False):
             Event.objects.bulk_create(events)
-            transaction.on_commit(relay.ring, robust=True)
+            last = max(event.pk for event in events)
+            transaction.on_commit(lambda: relay.ring(last), robust=True)
             transaction.on_commit(lambda: metrics.appended.add(len(events)), robust=True)
     return events
 

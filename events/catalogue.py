@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, TypeVar
 
 from django.core.exceptions import ImproperlyConfigured
@@ -30,7 +31,7 @@ class UnknownSubscription(LookupError):
     """A subscription that no `subscriptions.py` registers."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class EventType:
     """A declared type: its default audience, and the serializer its data must satisfy.
 
@@ -42,6 +43,11 @@ class EventType:
     audience: tuple[str, ...]
     schema: type[serializers.Serializer]
     narrow: Callable[[Mapping[str, Any]], tuple[str, ...]] | None = None
+
+    @cached_property
+    def serializer(self) -> serializers.Serializer:
+        """One for all data, as a list's child is: its fields cost more to make than to use."""
+        return self.schema()
 
     def audience_of(self, data: Mapping[str, Any]) -> tuple[str, ...]:
         """The default audience of the event with this data."""

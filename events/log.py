@@ -15,14 +15,17 @@ from events.models import Event, LogHead
 BATCH = 500  # events placed, or read, in one go
 LONGEST_PAUSE = 2.0  # seconds between two statements of whoever holds the head
 
-# Both PostgreSQL and SQLite number the rows in the order of their ids, in one statement.
-_PLACE = """
+# Both PostgreSQL and SQLite number the rows in the order of their ids, in one statement, but
+# return them in any.
+_COLUMNS = ", ".join(f"events_event.{field.column}" for field in Event._meta.concrete_fields)
+_PLACE = f"""
     UPDATE events_event SET position = pending.position
     FROM (
         SELECT id, %s + ROW_NUMBER() OVER (ORDER BY id) AS position
         FROM events_event WHERE position IS NULL ORDER BY id LIMIT %s
     ) AS pending
     WHERE events_event.id = pending.id
+    RETURNING {_COLUMNS}
 """
 
 
@@ -88,8 +91,10 @@ def of_types(names: Collection[str]) -> Q:
     return named
 
 
-def has_pending() -> bool:
-    return Event.objects.filter(position__isnull=True).exists()
+def has_pending(upto: int | None = None) -> bool:
+    """Whether committed events, up to this primary key if there is one, have no position yet."""
+    pending = Event.objects.filter(position__isnull=True)
+    return (pending if upto is None else pending.filter(pk__lte=upto)).exists()
 
 
 def sequence(limit: int = BATCH) -> list[Record]:
@@ -108,11 +113,15 @@ def sequence(limit: int = BATCH) -> list[Record]:
     with transaction.atomic():
         _limit_pauses()
         last = LogHead.objects.select_for_update().get_or_create(pk=1)[0].position
-        with connection.cursor() as cursor:
-            cursor.execute(_PLACE, [last, limit])
-            placed = cursor.rowcount
-        LogHead.objects.filter(pk=1).update(position=last + placed)
-        return [Record(row.audience, public(row)) for row in _rows(last, last + placed)]
+        rows = sorted(Event.objects.raw(_PLACE, [last, limit]), key=_position)
+        if rows:
+            LogHead.objects.filter(pk=1).update(position=last + len(rows))
+        return [Record(row.audience, public(row)) for row in rows]
+
+
+def _position(row: Event) -> int:
+    assert row.position is not None
+    return row.position
 
 
 def _limit_pauses() -> None:

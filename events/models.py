@@ -151,11 +151,11 @@ class EmittingModel(models.Model):
         base_manager_name = "objects"
 
     def save(self, *args: Any, using: str | None = None, **kwargs: Any) -> None:
-        with transaction.atomic(using=using):
+        with transaction.atomic(using=using, savepoint=False):
             super().save(*args, using=using, **kwargs)
 
     def delete(
         self, using: str | None = None, keep_parents: bool = False
     ) -> tuple[int, dict[str, int]]:
-        with transaction.atomic(using=using):
+        with transaction.atomic(using=using, savepoint=False):
             return super().delete(using=using, keep_parents=keep_parents)

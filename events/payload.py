@@ -5,7 +5,6 @@ from typing import Any
 
 from django.db import models
 from rest_framework import serializers
-from rest_framework.utils.serializer_helpers import ReturnDict
 
 from events.catalogue import EventType
 from events.wire import encode_json
@@ -23,14 +22,15 @@ def validated(event_type: EventType, data: Mapping[str, Any]) -> dict[str, Any]:
     """`data` as JSON-ready values. Raises InvalidEventData, also for an undeclared field."""
     if not isinstance(data, Mapping):
         raise InvalidEventData(event_type.name, {"data": ["This must be an object."]})
-    serializer = event_type.schema(data=data)
+    serializer = event_type.serializer
     unknown = sorted(set(data) - set(serializer.fields))
     if unknown:
         errors = {name: ["This field is not declared."] for name in unknown}
         raise InvalidEventData(event_type.name, errors)
-    if not serializer.is_valid():
-        raise InvalidEventData(event_type.name, serializer.errors)
-    result: ReturnDict = serializer.data
+    try:
+        result = serializer.to_representation(serializer.run_validation(data))
+    except serializers.ValidationError as error:
+        raise InvalidEventData(event_type.name, error.detail) from error
     try:
         encode_json(result)
     except (ValueError, RecursionError) as error:
@@ -43,7 +43,7 @@ def represent(
 ) -> dict[str, Any]:
     """The declared fields, from `extra` where it has them and else from the instance."""
     data: dict[str, Any] = {}
-    for name, field in event_type.schema().fields.items():
+    for name, field in event_type.serializer.fields.items():
         data[name] = extra[name] if name in extra else _read(field, instance)
     return data
 

@@ -55,8 +55,8 @@ def remember(
     if raw or sender not in catalogue.maps or instance.pk is None:
         return
     secrets = catalogue.maps[sender].untouched_secrets(update_fields)
-    rows = sender._base_manager.using(using).select_for_update().defer(*secrets)
-    setattr(instance, _BEFORE, rows.filter(pk=instance.pk).first())
+    rows = sender._base_manager.using(using).select_for_update().defer(*secrets).order_by()
+    setattr(instance, _BEFORE, next(iter(rows.filter(pk=instance.pk)), None))
 
 
 def emit_saved(

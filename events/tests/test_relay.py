@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from math import inf
 from typing import Any
 
 import pytest
 from channels.layers import get_channel_layer
+from django.contrib.auth.models import User
 from django.db import OperationalError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 
@@ -14,6 +17,7 @@ from events import layer, log
 from events.api import emit
 from events.bus import Draft, prepare
 from events.log import Record
+from events.models import Event
 from events.relay import Relay, relay
 from events.tests.conftest import NoteEvent
 from tests.services import wait_until
@@ -43,6 +47,68 @@ def test_a_writer_pays_for_its_own_insert_only() -> None:
         emit(NoteEvent.WRITTEN, {"text": "a"})
     statements = [query["sql"] for query in queries if "events_event" in query["sql"]]
     assert len(statements) == 1
+
+
+def test_a_change_whose_event_cannot_be_appended_is_not_committed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Also where somebody goes on as if nothing had happened."""
+    user = User.objects.create(username="before")
+    with transaction.atomic():
+        User.objects.filter(pk=user.pk).update(username="after")
+        monkeypatch.setattr(Event.objects, "bulk_create", failing)
+        with pytest.raises(OperationalError):
+            emit(NoteEvent.WRITTEN, {"text": "a"})
+    user.refresh_from_db()
+    assert user.username == "before"
+
+
+def failing(*_: Any) -> list[Event]:
+    raise OperationalError("the database is restarting")
+
+
+# Where many processes have events, those share transactions.
+
+
+@pytest.fixture
+def crowded(monkeypatch: pytest.MonkeyPatch) -> Iterator[Relay]:
+    monkeypatch.setattr("events.relay.CROWDED_FOR", inf)
+    crowded = Relay()
+    emit_silently("two")
+    last = emit_silently("at once")
+    crowded.ring(last)
+    wait_until(lambda: log.head().position == 2, 20, "what makes it a crowd")
+    yield crowded
+    crowded.stop()
+
+
+def emit_silently(text: str) -> int:
+    event = prepare(Draft(NoteEvent.WRITTEN, {"text": text}))
+    event.save()
+    return event.pk
+
+
+def test_in_a_crowd_what_another_process_has_placed_is_left_at_that(crowded: Relay) -> None:
+    own = emit_silently("placed by another")
+    log.sequence()
+    emit_silently("of another, which will place it")
+    rounds = crowded._placed
+    crowded.ring(own)
+    wait_until(lambda: crowded._placed > rounds, 20, "a round")
+    assert log.head().position == 3
+
+
+def test_in_a_crowd_the_last_of_ones_own_events_is_looked_for(crowded: Relay) -> None:
+    first, last = emit_silently("a"), emit_silently("b")
+    crowded.ring(last)
+    crowded.ring(first)  # a commit that was overtaken
+    wait_until(lambda: log.head().position == 4, 20, "both")
+
+
+def test_in_a_crowd_everything_is_placed_for_who_waits_for_it(crowded: Relay) -> None:
+    emit_silently("of another")
+    assert crowded.placed(20)
+    assert not log.has_pending()
 
 
 class BrokenLayer:
