@@ -10,6 +10,7 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -29,6 +30,39 @@ def cpu_seconds(pid: int) -> float:
     """User and system time of a process and of the children that it has waited for."""
     stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return sum(map(int, stat[11:15])) / TICKS
+
+
+def family(pid: int) -> set[int]:
+    """The process and all its descendants that are running."""
+    parents = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
+            parents[int(path.parent.name)] = int(path.read_text().rpartition(")")[2].split()[1])
+    found = {pid}
+    while more := {child for child, parent in parents.items() if parent in found} - found:
+        found |= more
+    return found
+
+
+def family_cpu_seconds(pid: int) -> float:
+    """As `cpu_seconds`, of all of them: PostgreSQL is a process for each connection."""
+    total = 0.0
+    for member in family(pid):
+        with suppress(FileNotFoundError, ProcessLookupError):
+            total += cpu_seconds(member)
+    return total
+
+
+def percentiles(values: Iterable[float], *shares: int, digits: int = 1) -> dict[str, float]:
+    """By name, as p99. Of nothing: nothing."""
+    ordered = sorted(values)
+    last = len(ordered) - 1
+    found = (
+        {f"p{share}": ordered[min(len(ordered) * share // 100, last)] for share in shares}
+        if (ordered)
+        else {}
+    )
+    return {name: round(value, digits) for name, value in found.items()}
 
 
 def resident_kilobytes(pid: int) -> int:

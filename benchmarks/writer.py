@@ -45,12 +45,12 @@ def _alone(paced: Iterable[range], servers: list[Server]) -> int:
     emitted = 0
     for numbers in paced:
         with transaction.atomic():
-            _change(servers[: len(numbers)], numbers)
+            change(servers[: len(numbers)], numbers)
         emitted += len(numbers)
     return emitted
 
 
-def _change(servers: list[Server], numbers: Iterable[int]) -> None:
+def change(servers: list[Server], numbers: Iterable[int]) -> None:
     for server, number in zip(servers, numbers, strict=True):
         server.status = STATUSES[server.status == STATUSES[0]]
         server.last_test_message = pace.mark(number)
