@@ -45,7 +45,9 @@ def write(writers: int, seconds: float, batch: int, rate: float, how: str = "sav
         ready.wait()
         begin.wait()
         time.sleep(number / rate if rate else 0)  # between each other's, not all at one moment
-        results.put(emit(servers, *arguments))
+        found = emit(servers, *arguments)
+        relay.stop()  # which publishes what is placed
+        results.put(found)
 
     processes = [context.Process(target=work, args=[number]) for number in range(writers)]
     for process in processes:
