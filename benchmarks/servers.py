@@ -4,7 +4,7 @@
 
 1,000 streams at 167 and at 10 events a second, measured as benchmarks.streams does it, each server
 with one process that answers. All share one PostgreSQL and one Redis. The servers but for uvicorn
-are in benchmarks/requirements.txt. CPU and memory are those of the process that answers. What a
+are in benchmarks/requirements.in. CPU and memory are those of the process that answers. What a
 server makes of a reader that takes nothing, and of SIGTERM, is not measured here.
 
 Writes benchmarks/results/servers.json. Takes about three and a half minutes.
