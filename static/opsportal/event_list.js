@@ -11,8 +11,31 @@ import { highlight } from "./highlight.js";
 const AT_ONCE = 10; // rows made in one frame, so that nothing else has to wait for long
 
 /**
+ * @typedef {object} Rows of a list
+ * @property {() => number} count
+ * @property {() => HTMLElement} last
+ * @property {(rows: HTMLElement[]) => void} prepend
+ * @property {() => void} removeLast
+ * @property {() => void} clear
+ */
+
+/**
+ * @param {HTMLElement} list
+ * @returns {Rows} those of a list that is short
+ */
+export function inOne(list) {
+  return {
+    count: () => list.childElementCount,
+    last: () => list.lastElementChild,
+    prepend: (rows) => list.prepend(...rows),
+    removeLast: () => list.lastElementChild.remove(),
+    clear: () => list.replaceChildren(),
+  };
+}
+
+/**
  * @param {object} options
- * @param {HTMLElement} options.list
+ * @param {Rows} options.list
  * @param {() => number} options.most rows in the list
  * @param {(event: import("../events/stream.js").StreamEvent) => HTMLElement} options.row
  * @param {() => boolean} options.isHeld
@@ -58,10 +81,10 @@ export function eventList({ list, most, row, isHeld, onWaiting, onCut = () => {}
 
   function insert() {
     drop();
-    if (isCut) list.replaceChildren();
+    if (isCut) list.clear();
     const rows = waiting.splice(0, AT_ONCE).reverse().map(row);
     count = waiting.length;
-    list.prepend(...rows);
+    list.prepend(rows);
     cut();
     // Of many, nobody sees which ones are new.
     if (waiting.length) show();
@@ -69,10 +92,11 @@ export function eventList({ list, most, row, isHeld, onWaiting, onCut = () => {}
   }
 
   function cut() {
-    if (!isCut && list.childElementCount <= most()) return;
+    const surplus = list.count() - most();
+    if (!isCut && surplus <= 0) return;
     isCut = false;
-    while (list.childElementCount > most()) list.lastElementChild.remove();
-    onCut(list.lastElementChild);
+    for (let removed = 0; removed < surplus; removed += 1) list.removeLast();
+    onCut(list.last());
   }
 
   return { add, show };

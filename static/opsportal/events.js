@@ -1,5 +1,6 @@
 /** The explorer: events as they come, which wait while somebody reads, and older ones on demand. */
 
+import { inBlocks } from "./blocks.js";
 import { openStream, goToLogin } from "./connection.js";
 import { eventList } from "./event_list.js";
 import { pageOf, tell } from "./sentences.js";
@@ -11,6 +12,7 @@ const TOLD_FOR = 2_000; // ms
 
 const find = (id) => document.getElementById(id);
 const list = find("events");
+const rows = inBlocks(list);
 const isLive = "live" in list.dataset;
 const words = (text) => text.split(",").filter(Boolean);
 
@@ -64,15 +66,22 @@ async function copied({ target }) {
 let most = NEWEST;
 let isPaused = false;
 
+const opened = new Set(); // rows, which would take long to be looked for among thousands
+
+function noteOpened({ target }) {
+  if (target.open) opened.add(target);
+  else opened.delete(target);
+}
+
 /** Rows that are read must not move: where one is open, and where the list's top is out of sight. */
 function isRead() {
   if (list.hidden) return false;
   const { bottom } = find("tools").getBoundingClientRect();
-  return list.querySelector("[open]") !== null || list.getBoundingClientRect().top < bottom - 4;
+  return opened.size > 0 || list.getBoundingClientRect().top < bottom - 4;
 }
 
 const live = eventList({
-  list,
+  list: rows,
   most: () => most,
   row: rowOf,
   isHeld: () => isPaused || isRead(),
@@ -87,7 +96,7 @@ const live = eventList({
 });
 
 function showWhetherAny() {
-  list.hidden = !list.childElementCount;
+  list.hidden = !rows.count();
   find("none").hidden = !list.hidden;
 }
 
@@ -106,7 +115,7 @@ function pause(paused) {
 
 /** Whatever holds the rows is given up. */
 function showWaiting() {
-  for (const row of list.querySelectorAll("[open]")) row.open = false;
+  for (const row of opened) row.open = false;
   scrollTo({ top: 0 });
   pause(false);
 }
@@ -122,6 +131,7 @@ function keepLive() {
   find("pause").addEventListener("click", () => pause(!isPaused));
   find("show-waiting").addEventListener("click", showWaiting);
   addEventListener("scroll", live.show, { passive: true });
+  list.addEventListener("toggle", noteOpened, true);
   list.addEventListener("toggle", live.show, true);
 }
 
@@ -138,7 +148,7 @@ function setOlder(position) {
 /** Where the list is full, the link leads to the next page as any link does. */
 async function loadOlder(event) {
   const link = event.currentTarget;
-  if (list.childElementCount >= MOST) return;
+  if (rows.count() >= MOST) return;
   event.preventDefault();
   if (link.ariaBusy === "true") return;
   link.ariaBusy = "true";
@@ -157,10 +167,11 @@ async function fetchPage(address) {
 }
 
 function append(page) {
-  const rows = [...page.getElementById("events").children];
-  most = Math.min(most + rows.length, MOST);
-  list.append(...rows);
-  rows.forEach(showRowTimes);
+  const blocks = [...page.getElementById("events").children];
+  const before = rows.count();
+  list.append(...blocks);
+  most = Math.min(most + rows.count() - before, MOST);
+  blocks.forEach(showRowTimes);
   const older = page.getElementById("older");
   find("older").href = older.getAttribute("href");
   find("older").hidden = older.hidden;
@@ -173,9 +184,9 @@ function append(page) {
 const CHOICE = "opsportal.events.times";
 const shownAs = () => localStorage.getItem(CHOICE) ?? "age";
 
-function showRowTimes(row) {
-  for (const time of row.querySelectorAll("time")) time.dataset.as = shownAs();
-  showTimes(row);
+function showRowTimes(part) {
+  for (const time of part.querySelectorAll("time")) time.dataset.as = shownAs();
+  showTimes(part);
 }
 
 function showChoice() {

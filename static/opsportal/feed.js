@@ -1,6 +1,6 @@
 /** What happens, in words, as it happens. */
 
-import { eventList } from "./event_list.js";
+import { eventList, inOne } from "./event_list.js";
 import { follow } from "./following.js";
 import { tell } from "./sentences.js";
 import { setTime } from "./times.js";
@@ -9,7 +9,7 @@ const find = (id) => document.getElementById(id);
 const list = find("feed");
 
 const feed = eventList({
-  list,
+  list: inOne(list),
   most: () => Number(list.dataset.most),
   row: happening,
   // A link must not move away from under a pointer, nor lose the focus.
