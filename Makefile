@@ -19,11 +19,12 @@ test: .venv/dev.stamp ## every test, on SQLite and on PostgreSQL with Redis
 lint: .venv/dev.stamp ## every other check
 	@scripts/lint
 
-bench: .venv/dev.stamp ## from a POST to the line that curl prints; stalled readers; 500 checks; a long log
+bench: .venv/dev.stamp ## from a POST to the line that curl prints; stalled readers; 500 checks; a long log; pages
 	$(PYTHON) -m benchmarks.latency
 	$(PYTHON) -m benchmarks.stalled
 	$(PYTHON) -m benchmarks.checks
 	$(PYTHON) -m benchmarks.long_log
+	$(PYTHON) -m benchmarks.pages
 
 faults: .venv/dev.stamp ## minutes of crashes under load, and whether an event was lost; SEED=, STACK=, SECONDS=, MINUTES=
 	@scripts/install-test-services
