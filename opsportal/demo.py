@@ -12,7 +12,7 @@ from django.db import transaction
 from django.db.models import QuerySet
 
 from events.api import acting
-from opsportal import demo_automations
+from opsportal import demo_automations, demo_incidents
 from servers import checks
 from servers.fleet import FleetServer
 from servers.models import Environment, Server
@@ -59,6 +59,8 @@ def register(fleet: list[FleetServer]) -> None:
                 row.credential = member.password
                 row.save()
         demo_automations.create()
+        if first_start:
+            demo_incidents.create(_demo_user())
 
 
 def _trusting(name: str) -> Environment:
