@@ -284,7 +284,7 @@ def measure_storm(browser: Browser, page: Page, name: str, portal: Portal, shown
     page.wait_for_timeout(1_000)  # ms in which what the page's start leaves to do is done
     page.evaluate("tasks.splice(0)")
     browser.start_tracing(page=page, categories=["toplevel"])
-    printed = portal.manage("shell", "--verbosity=0", "-c", CHANGE)
+    printed = portal.manage("shell", "--verbosity=0", "-c", CHANGE, timeout=300)
     page.wait_for_timeout(1_000)  # ms in which what the last event leaves to do is done
     tasks = page.evaluate("tasks.splice(0)")
     spent = tasks_of_the_page(json.loads(browser.stop_tracing())["traceEvents"])
