@@ -10,12 +10,14 @@ from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
 from servers import ssh
 from servers.tests.keys import new_host_key
 from tests.portal import Portal
+from tests.readers import bearer
 from tests.test_servers_page import (
     BACK,
     HOSTILE,
@@ -108,11 +110,21 @@ def test_anothers_change_appears_without_reload_or_request(site: Site, page: Pag
     site.change("web-01", name="cache-01")
     expect(page.locator("h1")).to_have_text("cache-01")
     site.change("web-02", host="192.0.2.9")  # which is another server's page's
+    publish_without_subject(site)
     site.change("cache-01", port=23)
     expect(page.locator("#address")).to_have_text("[2001:db8::7]:23")
     expect(page.locator("#trail-list li")).to_have_count(4)
     expect_not_reloaded(page)
     assert sent == []
+
+
+def publish_without_subject(site: Site) -> None:
+    """As anybody may who publishes by hand: of which server, nothing says."""
+    changes = {"host": {"old": "a", "new": "b"}}
+    data = {"id": 999, "name": "x", "host": "b", "status": "unknown", "changes": changes}
+    event = {"type": "server.updated", "data": data}
+    url, headers = site.web.url("/api/v1/events/"), bearer(site.cast["alice"][0])
+    httpx.post(url, json=event, headers=headers, trust_env=False).raise_for_status()
 
 
 def test_what_the_stream_brought_is_what_the_server_renders(site: Site, page: Page) -> None:

@@ -31,7 +31,7 @@ HEARTBEAT = 0.5  # seconds
 PACE = 0.02  # seconds between two events of a writer
 PREPARE = """
 import json
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Permission, User
 from django.test import Client
 from rest_framework_simplejwt.tokens import AccessToken
 def log_in(user):
@@ -40,6 +40,7 @@ def log_in(user):
     return client.cookies["sessionid"].value
 alice = User.objects.create_superuser("alice", password="alice")
 carol = User.objects.create_user("carol")
+carol.user_permissions.add(Permission.objects.get(codename="view_incident"))
 print("CAST", json.dumps([str(AccessToken.for_user(alice)), log_in(alice), log_in(carol)]))
 """
 GRANT = """
@@ -52,7 +53,7 @@ User.objects.get(username="carol").user_permissions.add(
 
 @dataclass
 class Site:
-    """A portal with alice, who may do everything, and carol, who may do nothing."""
+    """A portal with alice, who may do everything, and carol, who may see incidents."""
 
     portal: Portal
     web: Web
@@ -223,6 +224,7 @@ def test_rights_that_were_given_later_reach_who_joins(site: Site, context: Brows
     cursor = site.cursor()
     early = Tab.open(context, site.web, types=["server.*"], lastEventId=cursor)
     early.wait_for("live")
+    explorer = open_explorer(site, context)
     site.emit(1)
     site.portal.shell(GRANT)
     late = Tab.open(context, site.web, types=["server.*"], lastEventId=site.cursor())
@@ -231,6 +233,21 @@ def test_rights_that_were_given_later_reach_who_joins(site: Site, context: Brows
     for tab in (early, late):
         tab.wait_for_ids(1)
         assert tab.ids == site.ids(cursor)[1:]
+    # It shows more than the shared stream told of at its opening, and is not made anew for that.
+    loaded: list[str] = []
+    context.on("page", lambda page: page.on("framenavigated", lambda at: loaded.append(at.url)))
+    second = open_explorer(site, context)
+    site.emit(3)
+    for page in (explorer, second):
+        expect(page.locator("#events .sentence").first).to_have_text("web was added")
+    assert loaded == [second.url]
+
+
+def open_explorer(site: Site, context: BrowserContext) -> Page:
+    page = context.new_page()
+    page.goto(site.web.url("/events/"))
+    expect(page.locator("#connection")).to_have_text("Live")
+    return page
 
 
 def test_a_dead_server_is_polled_and_found_again(site: Site, context: BrowserContext) -> None:

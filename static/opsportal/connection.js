@@ -44,13 +44,31 @@ export function openStream(types, subject = "") {
   return { stream: subject ? about(subject, stream) : stream, cursor };
 }
 
-/** The stream, of whose events only those about one thing are handed on. */
+/** The stream, of whose events only those about one thing are handed on, and its own, about none. */
 function about(subject, stream) {
   const on = (type, fn) =>
     stream.on(type, (event) => {
-      if (!event.subject || event.subject === subject) fn(event);
+      if (event.subject === undefined || event.subject === subject) fn(event);
     });
   return Object.assign(Object.create(stream), { on });
+}
+
+/**
+ * Has the page made anew where what it shows cannot be kept true: events cannot be replayed, or
+ * rights have ended while nobody was connected.
+ *
+ * A stream that other tabs share may have been opened before this page was made, and before rights
+ * were given that the page knows of: what it told then says nothing of them.
+ *
+ * @param {ReturnType<typeof openStream>} opened
+ * @param {string[]} needed types whose events the page shows
+ * @param {() => void} renew
+ */
+export function whenOutdated({ stream, cursor }, needed, renew) {
+  stream.on("stream.reset", renew);
+  stream.on("stream.open", ({ id, data }) => {
+    if (id >= cursor && !needed.every((type) => data.types.includes(type))) renew();
+  });
 }
 
 /** @param {string} login */

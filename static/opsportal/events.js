@@ -1,7 +1,7 @@
 /** The explorer: events as they come, which wait while somebody reads, and older ones on demand. */
 
 import { inBlocks } from "./blocks.js";
-import { openStream, goToLogin } from "./connection.js";
+import { goToLogin, openStream, whenOutdated } from "./connection.js";
 import { eventList } from "./event_list.js";
 import { pageOf, tell } from "./sentences.js";
 import { keepTimes, setTime, showTimes } from "./times.js";
@@ -121,13 +121,10 @@ function showWaiting() {
 }
 
 function keepLive() {
-  const { stream } = openStream(words(list.dataset.types));
-  const needed = words(list.dataset.needed);
-  for (const type of words(list.dataset.types)) stream.on(type, (event) => passes(event) && live.add(event));
-  stream.on("stream.reset", () => location.reload());
-  stream.on("stream.open", ({ data }) => {
-    if (!needed.every((type) => data.types.includes(type))) location.reload();
-  });
+  const types = words(list.dataset.types);
+  const opened = openStream(types);
+  for (const type of types) opened.stream.on(type, (event) => passes(event) && live.add(event));
+  whenOutdated(opened, words(list.dataset.needed), () => location.reload());
   find("pause").addEventListener("click", () => pause(!isPaused));
   find("show-waiting").addEventListener("click", showWaiting);
   addEventListener("scroll", live.show, { passive: true });

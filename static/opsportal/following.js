@@ -1,6 +1,6 @@
 /** What the parts of a page follow: each says what it wants, and one stream serves all of them. */
 
-import { openStream } from "./connection.js";
+import { openStream, whenOutdated } from "./connection.js";
 
 /** @typedef {import("../events/stream.js").StreamEvent} StreamEvent */
 
@@ -21,17 +21,13 @@ export function follow(handlers) {
 /**
  * Opens the stream. What cannot be replayed is fetched anew, with the page.
  *
- * @param {string[]} needed types whose events the page shows: without one of them, rights have ended
- *   while nobody was connected, and the page says itself what is left
- * @param {() => void} [renew] does so; the page is loaded anew if it is left out
+ * @param {string[]} needed types whose events the page shows
+ * @param {() => void} [renew] see `whenOutdated`; the page is loaded anew if it is left out
  */
 export function openFollowed(needed, renew = () => location.reload()) {
-  const { stream } = openStream([...followers.keys()]);
+  const opened = openStream([...followers.keys()]);
   for (const [type, handlers] of followers) {
-    for (const handle of handlers) stream.on(type, handle);
+    for (const handle of handlers) opened.stream.on(type, handle);
   }
-  stream.on("stream.reset", renew);
-  stream.on("stream.open", ({ data }) => {
-    if (!needed.every((type) => data.types.includes(type))) renew();
-  });
+  whenOutdated(opened, needed, renew);
 }

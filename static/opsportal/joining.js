@@ -4,7 +4,7 @@
  * Its events are handed on in order and each once, also where the page was fetched anew between.
  */
 
-import { openStream } from "./connection.js";
+import { openStream, whenOutdated } from "./connection.js";
 
 const REFRESH_AGAIN = 3_000; // ms after which a refresh that failed is tried again
 
@@ -21,7 +21,8 @@ const REFRESH_AGAIN = 3_000; // ms after which a refresh that failed is tried ag
  */
 export function join(handlers, { subject = "", show, settle = () => {} }) {
   const types = Object.keys(handlers);
-  const { stream, cursor } = openStream(types, subject);
+  const opened = openStream(types, subject);
+  const { stream, cursor } = opened;
   let shownUpTo = cursor; // the position of the log that the page shows
   let waiting = null; // events that arrive while it is fetched, else null
   let refreshing = new AbortController();
@@ -58,9 +59,7 @@ export function join(handlers, { subject = "", show, settle = () => {} }) {
   }
 
   for (const type of types) stream.on(type, receive);
-  stream.on("stream.reset", refresh);
-  // Rights can end while nobody is connected: the page then says so itself.
-  stream.on("stream.open", ({ data }) => data.types.includes(types[0]) || refresh());
+  whenOutdated(opened, types.slice(0, 1), refresh);
   return refresh;
 }
 

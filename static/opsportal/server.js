@@ -1,6 +1,6 @@
 /** One server's page, kept true by the events of that server. */
 
-import { openStream } from "./connection.js";
+import { openStream, whenOutdated } from "./connection.js";
 import { showFacts, showNextCheck, showTime } from "./facts.js";
 import { showAcceptance, showTestedKey } from "./host_key.js";
 import { addChanges, addPeriod } from "./record.js";
@@ -46,10 +46,9 @@ function deleted({ actor }) {
   server.querySelectorAll("form").forEach((form) => form.remove());
 }
 
-const { stream } = openStream(Object.keys(HANDLERS), `servers.server/${server.dataset.id}`);
+const types = Object.keys(HANDLERS);
+const opened = openStream(types, `servers.server/${server.dataset.id}`);
 
 keepTimes();
-for (const [type, handle] of Object.entries(HANDLERS)) stream.on(type, handle);
-// What cannot be replayed is fetched; and rights can end while nobody is connected.
-stream.on("stream.reset", () => location.reload());
-stream.on("stream.open", ({ data }) => data.types.some((type) => type in HANDLERS) || location.reload());
+for (const type of types) opened.stream.on(type, HANDLERS[type]);
+whenOutdated(opened, types, () => location.reload());
