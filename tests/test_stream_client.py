@@ -23,7 +23,7 @@ from events import wire
 from tests.portal import Portal, Web
 from tests.readers import bearer
 from tests.services import wait_until
-from tests.tabs import PATIENCE, STREAM, Tab
+from tests.tabs import PATIENCE, POLL, STREAM, Tab
 
 pytestmark = pytest.mark.stack("embedded")  # what a browser shows comes from no database
 
@@ -366,6 +366,29 @@ def test_only_who_cannot_be_told_the_rest_is_reset(site: Site, context: BrowserC
         tab.wait_for_id(expected[-1])
         assert tab.ids == [number for number in expected if number >= tab.ids[0]]
         assert tab.record("resets") == 1
+
+
+def test_who_joins_again_ahead_of_a_stream_that_rests_is_not_reset(
+    site: Site, context: BrowserContext
+) -> None:
+    """As when its leader goes: that others have not heard of its position says nothing."""
+    for address in (STREAM, POLL):
+        context.route(address, lambda route: route.abort())
+    site.emit(1)
+    cursor = site.cursor()
+    leader = Tab.open(context, site.web, lastEventId=cursor - 1)
+    leader.wait_for("reconnecting")
+    ahead = Tab.open(context, site.web, clock=True, lastEventId=cursor)
+    ahead.wait_until(lambda: ahead.status in ("reconnecting", "polling"), "it follows")
+    ahead.page.clock.fast_forward(20_000)
+    ahead.page.evaluate("void stream.on('server.deleted', () => {})")
+    for address in (STREAM, POLL):
+        context.unroute(address)
+    ahead.wait_for("live")
+    site.emit(2)
+    ahead.wait_for_ids(1)
+    assert ahead.ids == site.ids(cursor)
+    assert ahead.record("resets") == 0
 
 
 def forget(site: Site, route: Route) -> None:

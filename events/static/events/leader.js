@@ -106,7 +106,7 @@ export class Leader {
   advance(from, to, events) {
     this.backlog.add(from, events);
     if (this.wishes.size > 1) this.tell({ kind: "advance", from, to, events });
-    this.reader.advance(from, to, events);
+    this.reader.follow(from, to, events);
   }
 
   reset(position, data) {

@@ -49,7 +49,6 @@ export class Reader {
     this.position ??= from;
     if (this.position === null) return true;
     if (from > this.position) return false;
-    this.compare(to);
     for (const event of events) {
       if (this.status === "closed") return true;
       if (event.id > this.position) this.take(event);
@@ -59,11 +58,16 @@ export class Reader {
   }
 
   /**
-   * A position that the stream does not come to is one of another log, of before a restored backup.
-   * Another tab's stream, which was opened at its own position, was not told so.
+   * As `advance`, of what a shared stream brings just now. A position that it does not come to is one
+   * of another log, of before a restored backup, which whoever opened it at another was not told.
    */
+  follow(from, to, events) {
+    this.compare(to);
+    return this.advance(from, to, events);
+  }
+
   compare(to) {
-    if (to >= this.position) this.aheadSince = 0;
+    if (this.position === null || to >= this.position) this.aheadSince = 0;
     else this.aheadSince ||= Date.now();
     if (!this.aheadSince || Date.now() - this.aheadSince < LAG) return;
     this.aheadSince = 0;

@@ -164,7 +164,7 @@ export class Tabs {
   take({ kind, from, to, events, position, data, status, isStale }) {
     const { reader } = this;
     this.waitFor(this.patience);
-    if (kind === "advance" && !reader.advance(from, to, events)) this.join();
+    if (kind === "advance" && !reader.follow(from, to, events)) this.join();
     else if (kind === "reset") reader.reset(position, data);
     else if (kind === "open") this.opened(data);
     else if (kind === "status") reader.setStatus(status, isStale);
