@@ -207,6 +207,7 @@ def test_history_joins_what_comes_without_gap_or_repeat(site: Site, page: Page) 
     expect(rows(page)).to_have_count(303)
     page.get_by_role("button", name="Show 2 new").click()
     expect(rows(page).first).to_have_text("later-1 was added")
+    expect(page.get_by_role("button", name="Pause")).to_be_focused()
     assert ids(page) == last_ids(site, 305)
     expect_not_reloaded(page)
     # The same without the script, page by page.

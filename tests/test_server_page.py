@@ -238,8 +238,10 @@ def test_an_end_is_typed_in_the_readers_zone(site: Site, page: Page) -> None:
 def test_the_page_tells_of_its_servers_deletion(site: Site, page: Page) -> None:
     open_server(site, page, "alice")
     path = f"/servers/{key_of(site)}/"
+    page.get_by_label("Reason").focus()
     site.delete("web-01")
     expect(page.locator("#gone")).to_contain_text("has been deleted by alice")
+    expect(page.locator("#gone")).to_be_focused()
     expect(page.get_by_role("button", name="Test")).to_have_count(0)
     expect_not_reloaded(page)
     site.open(page, "alice", path)

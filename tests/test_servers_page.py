@@ -53,6 +53,18 @@ LogHead.objects.update(floor=log.head().position + 1)
 """
 
 
+# What a screen reader would, while a list changes.
+RECORD_WHAT_IS_SAID = """
+window.said = [];
+const results = document.querySelector(".results");
+new MutationObserver((changes) => {
+  for (const { target } of changes) {
+    if (target.closest("[role=status]")) said.push(target.textContent);
+  }
+}).observe(results, { childList: true, subtree: true });
+"""
+
+
 @dataclass
 class Site:
     """A portal, and its users' tokens and sessions."""
@@ -202,11 +214,16 @@ def test_servers_come_to_their_place_and_go(site: Site, page: Page) -> None:
 def test_a_filtered_list_tells_of_what_it_would_show(site: Site, page: Page) -> None:
     site.open_live(page, "/servers/?tag=new")
     expect(page.get_by_role("heading", name="No server matches")).to_be_visible()
+    page.evaluate(RECORD_WHAT_IS_SAID)
     site.change("web-01", tags=["old"])
-    site.change("web-03", tags=["new"])
-    expect(page.locator("#news")).to_have_text("1 new")
-    page.get_by_role("button", name="Show").click()
-    expect(names(page)).to_have_text(["web-03"])
+    for name in ("web-02", "web-03"):
+        site.change(name, tags=["new"])
+    expect(page.locator("#news")).to_have_text("2 new")
+    expect(page.locator("#news-told")).to_have_text("2 new", timeout=BACK)
+    assert page.evaluate("said") == ["2 new"]
+    page.get_by_role("button", name="Show").press("Enter")
+    expect(names(page)).to_have_text(["web-02", "web-03"])
+    expect(page.locator("#count")).to_be_focused()
     expect_not_reloaded(page)
 
 

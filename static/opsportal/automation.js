@@ -1,5 +1,6 @@
 /** One automation's page, kept true by its events and those of its runs. */
 
+import { showDeletion } from "./deletion.js";
 import { keepDurations } from "./durations.js";
 import { highlight } from "./highlight.js";
 import { join } from "./joining.js";
@@ -70,12 +71,8 @@ function tellOf(fields, actor) {
 }
 
 function remove(actor) {
-  const who = actor ? ` by ${actor.username}` : "";
-  find("gone").textContent = `This automation has been deleted${who}. What you see is what was known of it.`;
-  find("gone").hidden = false;
   find("changed").hidden = true;
-  automation.classList.add("deleted");
-  automation.querySelectorAll("form, .top .actions").forEach((element) => element.remove());
+  showDeletion(automation, "automation", actor);
 }
 
 function show(page) {

@@ -5,6 +5,7 @@
  */
 
 import { join } from "./joining.js";
+import { showNews } from "./news.js";
 import { RUN_EVENTS, statusWord, tally, write } from "./run_rows.js";
 import { keepTimes, setTime, showTimes, timeElement } from "./times.js";
 
@@ -79,14 +80,6 @@ function remove(id, row) {
   deleted.add(id);
 }
 
-function showNews() {
-  const counts = { new: added.size, deleted: deleted.size, "out of place": misplaced.size };
-  const parts = Object.entries(counts).filter(([, number]) => number);
-  const text = parts.map(([what, number]) => `${number} ${what}`).join(", ");
-  if (find("news").textContent !== text) find("news").textContent = text;
-  find("show-news").hidden = !parts.length;
-}
-
 /** Puts the list that was fetched in place of this one. */
 function show(page) {
   for (const id of ["count", "empty", "pages"]) find(id).replaceWith(page.getElementById(id));
@@ -102,5 +95,6 @@ const HANDLERS = {
 };
 
 keepTimes();
-const refresh = join(HANDLERS, { show, settle: showNews });
+const news = { new: added, deleted, "out of place": misplaced };
+const refresh = join(HANDLERS, { show, settle: () => showNews(news), landing: "count" });
 find("show-news").addEventListener("click", refresh);

@@ -118,6 +118,7 @@ function showWaiting() {
   for (const row of opened) row.open = false;
   scrollTo({ top: 0 });
   pause(false);
+  find("pause").focus(); // the button that was pressed goes
 }
 
 function keepLive() {

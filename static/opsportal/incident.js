@@ -1,6 +1,7 @@
 /** One incident's page, kept true by the events of that incident. */
 
 import { takeActions } from "./actions.js";
+import { showDeletion } from "./deletion.js";
 import { showFacts, showMoves, showStatus } from "./incident_facts.js";
 import { join } from "./joining.js";
 import { guardMoves } from "./moves.js";
@@ -15,7 +16,7 @@ const HANDLERS = {
   "incident.updated": updated,
   "incident.status_changed": moved,
   "incident.commented": addEntry,
-  "incident.deleted": deleted,
+  "incident.deleted": ({ actor }) => showDeletion(incident, "incident", actor),
   "notification.sent": addEntry,
   "notification.failed": addEntry,
 };
@@ -33,14 +34,6 @@ function updated(event) {
 function moved(event) {
   showStatus(event.data.new_status, event.timestamp);
   addEntry(event);
-}
-
-function deleted({ actor }) {
-  const who = actor ? ` by ${actor.username}` : "";
-  find("gone").textContent = `This incident has been deleted${who}. What you see is what was known of it.`;
-  find("gone").hidden = false;
-  incident.classList.add("deleted");
-  incident.querySelectorAll("form, .top .actions").forEach((element) => element.remove());
 }
 
 /** What was fetched, but for the form, in which somebody may be writing. */

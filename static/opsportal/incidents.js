@@ -9,6 +9,7 @@ import { keepChoice } from "./bulk.js";
 import { showFigures } from "./figures.js";
 import { countComment, toldBy, update, write } from "./incident_rows.js";
 import { join } from "./joining.js";
+import { mark, showNews } from "./news.js";
 import { keepTimes, showTimes } from "./times.js";
 
 const find = (id) => document.getElementById(id);
@@ -105,11 +106,6 @@ function remove({ id }) {
   countAll(-1);
 }
 
-function mark(set, id, isMember) {
-  if (isMember) set.add(id);
-  else set.delete(id);
-}
-
 /** In the words of the template. */
 function countAll(change) {
   const element = find("count");
@@ -119,17 +115,6 @@ function countAll(change) {
   const range = total > shown ? `${start}–${start + shown - 1} of ` : "";
   element.dataset.total = total;
   element.textContent = `${range}${total} incident${total === 1 ? "" : "s"}`;
-}
-
-function showNews() {
-  const parts = [];
-  if (added.size) parts.push(`${added.size} new`);
-  if (perhaps.size) parts.push(`${perhaps.size} perhaps new`);
-  if (deleted.size) parts.push(`${deleted.size} deleted`);
-  if (misplaced.size) parts.push(`${misplaced.size} out of place`);
-  const text = parts.join(", ");
-  if (find("news").textContent !== text) find("news").textContent = text;
-  find("show-news").hidden = !parts.length;
 }
 
 const choice = keepChoice(table);
@@ -148,5 +133,11 @@ function show(page) {
 
 keepTimes();
 notePlaces();
-const refresh = join(HANDLERS, { show, settle: showNews });
+const news = {
+  new: added,
+  "perhaps new": perhaps,
+  deleted,
+  "out of place": misplaced,
+};
+const refresh = join(HANDLERS, { show, settle: () => showNews(news), landing: "count" });
 find("show-news").addEventListener("click", refresh);

@@ -8,6 +8,8 @@ import { openStream, whenOutdated } from "./connection.js";
 
 const REFRESH_AGAIN = 3_000; // ms after which a refresh that failed is tried again
 
+const find = (id) => document.getElementById(id);
+
 /**
  * @typedef {import("../events/stream.js").StreamEvent} StreamEvent
  *
@@ -17,9 +19,10 @@ const REFRESH_AGAIN = 3_000; // ms after which a refresh that failed is tried ag
  * @param {string} [page.subject] the one thing that it shows
  * @param {(page: Document) => void} page.show puts a page that was fetched in place of this one
  * @param {() => void} [page.settle] is called after each event, and after `show`
+ * @param {string} [page.landing] id of what gets the focus where `show` has taken it away
  * @returns {() => Promise<void>} fetches the page anew and shows it
  */
-export function join(handlers, { subject = "", show, settle = () => {} }) {
+export function join(handlers, { subject = "", show, settle = () => {}, landing = "content" }) {
   const types = Object.keys(handlers);
   const opened = openStream(types, subject);
   const { stream, cursor } = opened;
@@ -50,17 +53,31 @@ export function join(handlers, { subject = "", show, settle = () => {} }) {
   }
 
   function replace(page) {
+    const focused = document.activeElement;
     show(page);
     shownUpTo = Number(page.getElementById("connection").dataset.cursor);
     const missed = waiting;
     waiting = null;
     missed.forEach(receive);
     settle();
+    if (focused !== document.body && !hasFocus()) (heirOf(focused) ?? find(landing)).focus();
   }
 
   for (const type of types) stream.on(type, receive);
   whenOutdated(opened, types.slice(0, 1), refresh);
   return refresh;
+}
+
+/** What is hidden loses the focus only when it is drawn next. */
+function hasFocus() {
+  const { activeElement } = document;
+  return activeElement !== document.body && activeElement.checkVisibility();
+}
+
+/** What is in its place now, and can be seen. */
+function heirOf({ id }) {
+  const heir = id && find(id);
+  return heir?.checkVisibility() ? heir : null;
 }
 
 /** This page as the server renders it now; null where it is another by now, which is gone to. */

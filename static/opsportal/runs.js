@@ -7,6 +7,7 @@
 
 import { keepDurations } from "./durations.js";
 import { join } from "./joining.js";
+import { mark, showNews } from "./news.js";
 import { RUN_EVENTS, updateCounts, updateRun } from "./run_rows.js";
 import { keepTimes, showTimes } from "./times.js";
 
@@ -39,20 +40,6 @@ function told(event) {
   }
 }
 
-function mark(set, id, isMember) {
-  if (isMember) set.add(id);
-  else set.delete(id);
-}
-
-function showNews() {
-  const parts = [];
-  if (added.size) parts.push(`${added.size} new`);
-  if (misplaced.size) parts.push(`${misplaced.size} out of place`);
-  const text = parts.join(", ");
-  if (find("news").textContent !== text) find("news").textContent = text;
-  find("show-news").hidden = !parts.length;
-}
-
 /** Puts the list that was fetched in place of this one. */
 function show(page) {
   for (const id of ["count", "empty", "pages"]) find(id).replaceWith(page.getElementById(id));
@@ -69,5 +56,6 @@ const HANDLERS = {
 
 keepTimes();
 keepDurations();
-const refresh = join(HANDLERS, { show, settle: showNews });
+const news = { new: added, "out of place": misplaced };
+const refresh = join(HANDLERS, { show, settle: () => showNews(news), landing: "count" });
 find("show-news").addEventListener("click", refresh);

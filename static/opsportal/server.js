@@ -1,6 +1,7 @@
 /** One server's page, kept true by the events of that server. */
 
 import { openStream, whenOutdated } from "./connection.js";
+import { showDeletion } from "./deletion.js";
 import { showFacts, showNextCheck, showTime } from "./facts.js";
 import { showAcceptance, showTestedKey } from "./host_key.js";
 import { addChanges, addPeriod } from "./record.js";
@@ -38,12 +39,8 @@ function showState({ timestamp }, told, message) {
 }
 
 function deleted({ actor }) {
-  const who = actor ? ` by ${actor.username}` : "";
-  find("gone").textContent = `This server has been deleted${who}. What you see is what was known of it.`;
-  find("gone").hidden = false;
   find("banner").hidden = true;
-  server.classList.add("deleted");
-  server.querySelectorAll("form").forEach((form) => form.remove());
+  showDeletion(server, "server", actor);
 }
 
 const types = Object.keys(HANDLERS);

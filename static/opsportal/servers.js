@@ -9,6 +9,7 @@ import { takeActions } from "./actions.js";
 import { keepChoice } from "./bulk.js";
 import { highlight } from "./highlight.js";
 import { join } from "./joining.js";
+import { mark, showNews } from "./news.js";
 import { asText, update, write } from "./rows.js";
 import { keepTimes, showTimes } from "./times.js";
 
@@ -146,11 +147,6 @@ function remove({ id }) {
   count(-1);
 }
 
-function mark(set, id, isMember) {
-  if (isMember) set.add(id);
-  else set.delete(id);
-}
-
 /** In the words of the template. */
 function count(change) {
   const element = find("count");
@@ -161,15 +157,6 @@ function count(change) {
   element.dataset.total = total;
   element.textContent = `${range}${total} server${total === 1 ? "" : "s"}`;
   find("empty").hidden = shown > 0;
-}
-
-function showNews() {
-  const parts = [];
-  if (added.size) parts.push(`${added.size} new`);
-  if (misplaced.size) parts.push(`${misplaced.size} out of place`);
-  const text = parts.join(", ");
-  if (find("news").textContent !== text) find("news").textContent = text;
-  find("show-news").hidden = !parts.length;
 }
 
 const choice = keepChoice(table);
@@ -190,5 +177,6 @@ function show(page) {
 
 keepTimes();
 notePlaces();
-const refresh = join(HANDLERS, { show, settle: showNews });
+const news = { new: added, "out of place": misplaced };
+const refresh = join(HANDLERS, { show, settle: () => showNews(news), landing: "count" });
 find("show-news").addEventListener("click", refresh);
