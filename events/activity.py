@@ -19,17 +19,18 @@ _TO_THE_MINUTE: Final = len("2026-11-23 09:00")
 
 
 def per_minute(
-    keys: Collection[str], types: Collection[str], minutes: int
+    keys: Collection[str], types: Collection[str], minutes: int, upto: int
 ) -> tuple[datetime, list[int]]:
     """The start of the first minute, and how many events each has, up to the present one.
 
-    Counted is what holders of these audience keys may read, of these types. One query, whose rows
-    are as many as there are audiences in each minute.
+    Counted is what holders of these audience keys may read, of these types, up to this position:
+    what lies after it, a stream that begins there brings. One query, whose rows are as many as
+    there are audiences in each minute.
     """
     now = timezone.now().replace(second=0, microsecond=0)
     start = now - MINUTE * (minutes - 1)
     counts = [0] * minutes
-    for text, audience, count in _counts(start, types):
+    for text, audience, count in _counts(start, types, upto):
         minute = datetime.fromisoformat(f"{text}:00+00:00")
         # An event of another machine's clock may be of the minute to come.
         if not frozenset(keys).isdisjoint(audience) and minute <= now:
@@ -37,8 +38,10 @@ def per_minute(
     return start, counts
 
 
-def _counts(start: datetime, types: Collection[str]) -> Collection[tuple[str, list[str], int]]:
-    rows = Event.objects.filter(timestamp__gte=start, position__isnull=False)
+def _counts(
+    start: datetime, types: Collection[str], upto: int
+) -> Collection[tuple[str, list[str], int]]:
+    rows = Event.objects.filter(timestamp__gte=start, position__lte=upto)
     text = Substr(Cast("timestamp", CharField()), 1, _TO_THE_MINUTE)
     minutes = rows.filter(type__in=types).annotate(minute=text).order_by()
     return minutes.values_list("minute", "audience").annotate(Count("pk"))

@@ -18,8 +18,8 @@ from opsportal.reading import Reading
 MINUTES: Final = 60  # of the chart
 
 
-# Its queries are of moments after its cursor, each: events of between are applied again, which
-# does no harm. A transaction would take SQLite's one lock for writing.
+# The queries of its panels are of moments after its cursor, each: events of between are applied
+# again, which does no harm. A transaction would take SQLite's one lock for writing.
 @method_decorator(transaction.non_atomic_requests, name="dispatch")
 class Overview(LoginRequiredMixin, TemplateView):
     """Panels of the domains that the reader may view, and a feed of what the reader may read."""
@@ -44,7 +44,7 @@ class Overview(LoginRequiredMixin, TemplateView):
 
 
 def _activity(reading: Reading, types: list[str]) -> dict[str, Any]:
-    start, counts = per_minute(reading.keys, types, MINUTES)
+    start, counts = per_minute(reading.keys, types, MINUTES, reading.head.position)
     return {
         "start": start.timestamp() * 1000,
         "now": timezone.now().timestamp() * 1000,
