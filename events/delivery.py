@@ -24,6 +24,7 @@ from events.models import Event, Subscription
 from events.subscriptions import wanted_after
 
 BATCH: Final = 20  # events read in one go, each of which may hold a megabyte
+EARLY: Final = 0.9  # of a pause, by which whoever comes back may be too early
 SPELL: Final = 10.0  # seconds after which a run makes way: a worker that stops must not wait long
 
 
@@ -63,12 +64,13 @@ def _run_for_all(subscriber: Subscriber, position: int | None) -> float | None:
     """One call for all that waits, unless the last one was a moment ago."""
     row = place(subscriber, position)
     if left := rest(subscriber, row):
-        # Who comes shortly before the end was asked to come back then, by another clock.
-        return left if position is None and left < subscriber.every / 2 else None
+        # Who comes before the end was asked to come back then, by another clock; or another one
+        # has called it meanwhile, most likely just now, and comes back itself.
+        return left if position is None and left < EARLY * subscriber.every else None
     if not has_work(subscriber, row):
         return None
     try:
-        called = attempt(row, lambda: _summarize(subscriber), ran_at=timezone.now())
+        called = attempt(row, lambda: _summarize(subscriber), ran_at=row.now)
     except HandlerFailed as failure:
         return fail(row, row.cursor + 1, failure.error)
     return subscriber.every if called else None
@@ -94,13 +96,13 @@ def _deliver(subscriber: Subscriber, row: Subscription, event: Event) -> bool:
 
 def place(subscriber: Subscriber, position: int | None = None) -> Subscription:
     """The subscription's row, made where there is none: before `position`, or at the head."""
-    row = Subscription.objects.filter(name=subscriber.name).first()
-    if row is None:
-        cursor = log.head().position if position is None else position - 1
-        row, _ = Subscription.objects.get_or_create(
-            name=subscriber.name, defaults={"cursor": cursor}
-        )
-    return row
+    rows = Subscription.objects.timed()
+    row = rows.filter(name=subscriber.name).first()
+    if row is not None:
+        return row
+    cursor = log.head().position if position is None else position - 1
+    Subscription.objects.get_or_create(name=subscriber.name, defaults={"cursor": cursor})
+    return rows.get(name=subscriber.name)
 
 
 def is_due(row: Subscription) -> bool:
@@ -110,11 +112,11 @@ def is_due(row: Subscription) -> bool:
 def rest(subscriber: Subscriber, row: Subscription) -> float:
     """Seconds until it may be called again; 0 where it may now.
 
-    A call that is far in the future was before this machine's clock was set back.
+    A call that is far in the future was before the database's clock was set back.
     """
     if not subscriber.every or row.ran_at is None:
         return 0.0
-    left = subscriber.every - (timezone.now() - row.ran_at).total_seconds()
+    left = subscriber.every - (row.now - row.ran_at).total_seconds()
     return left if 0 < left < 2 * subscriber.every else 0.0
 
 
@@ -129,7 +131,7 @@ def is_stale(subscriber: Subscriber, row: Subscription) -> bool:
     if not subscriber.stale_after:
         return False
     age = timedelta(seconds=subscriber.stale_after)
-    return row.ran_at is None or row.ran_at <= timezone.now() - age
+    return row.ran_at is None or row.ran_at <= row.now - age
 
 
 def waiting(subscriber: Subscriber, row: Subscription, limit: int = BATCH) -> list[Event]:

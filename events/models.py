@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from datetime import datetime
+from typing import Any, Self
 
 from django.conf import settings
 from django.db import models, transaction
+from django.db.models.functions import Now
 
 from events.fields import JSONTextField
 from events.querysets import EventQuerySet
@@ -66,12 +68,17 @@ class LogHead(models.Model):
         return f"{self.floor}–{self.position}"
 
 
+class SubscriptionQuerySet(models.QuerySet["Subscription"]):
+    def timed(self) -> Self:
+        return self.annotate(now=Now())
+
+
 class Subscription(models.Model):
     """A server-side reader of the log: how far its handler has come, and what stops it.
 
     `cursor` is the last position that the handler is done with. `failures` counts the attempts at
     the next event; after too many the subscription is parked until somebody resumes it. `ran_at` is
-    when a handler that is called once for many events last was.
+    when a handler that is called once for many events last was, by the clock of `now`.
     """
 
     name = models.CharField(max_length=200, primary_key=True)
@@ -81,6 +88,10 @@ class Subscription(models.Model):
     retry_at = models.DateTimeField(null=True, blank=True)
     parked_at = models.DateTimeField(null=True, blank=True)
     ran_at = models.DateTimeField(null=True, blank=True)
+
+    now: datetime  # where it was read by `timed`: the database's clock, as machines' clocks differ
+
+    objects = models.Manager.from_queryset(SubscriptionQuerySet)()
 
     class Meta:
         default_permissions = ("view", "change")

@@ -46,7 +46,7 @@ def unhandled() -> dict[str, int]:
 
 def _rows() -> list[tuple[Subscriber, Subscription]]:
     """Those that have one. One made here would begin after the event of a wake on its way."""
-    rows = Subscription.objects.in_bulk(list(catalogue.subscribers))
+    rows = Subscription.objects.timed().in_bulk(list(catalogue.subscribers))
     return [(catalogue.subscribers[name], row) for name, row in rows.items()]
 
 

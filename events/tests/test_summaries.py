@@ -120,6 +120,20 @@ def test_who_comes_back_early_by_another_clock_comes_back_again(summary: Summary
     assert run(NAME, 2) is None, "one that was woken has somebody to come after it"
 
 
+def test_machines_whose_clocks_differ_wait_for_no_longer(
+    summary: Summary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place("a")
+    with monkeypatch.context() as patch:
+        ahead = timezone.now() + timedelta(seconds=0.7 * EVERY)
+        patch.setattr(timezone, "now", lambda: ahead)
+        assert run(NAME, 1) == EVERY
+    place("b")
+    let_go_by(EVERY)
+    assert run(NAME) == EVERY
+    assert summary.seen == [1, 2]
+
+
 def test_a_clock_that_was_set_back_stops_nothing(summary: Summary) -> None:
     place("a")
     let_go_by(-10 * EVERY)
