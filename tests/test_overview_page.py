@@ -403,5 +403,9 @@ def test_it_fits_a_phone(site: Site, page: Page, scheme: str) -> None:
     page.set_viewport_size({"width": 380, "height": 800})
     site.open_live(page, "/")
     assert page.evaluate("document.documentElement.scrollWidth") <= 380
+    links = page.get_by_role("navigation", name="Main").get_by_role("link")
+    expect(links).to_have_count(5)
+    for link in links.all():
+        expect(link).to_be_in_viewport(ratio=0.99)
     page.get_by_role("button", name="Account of vera").click()
     expect(page.get_by_role("button", name="Log out")).to_be_in_viewport()

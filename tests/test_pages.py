@@ -16,6 +16,7 @@ from playwright.sync_api import ConsoleMessage, Page, Route, expect
 
 from events import wire
 from tests.portal import Portal
+from tests.services import wait_until
 from tests.test_servers_page import Site, expect_live, expect_not_reloaded, recorded_requests
 
 pytestmark = pytest.mark.stack("embedded")  # what a browser shows comes from no database
@@ -245,6 +246,42 @@ def test_after_the_login_has_ended_the_page_comes_back(site: Site, page: Page) -
     page.context.clear_cookies(name="sessionid")
     page.get_by_role("button", name="Test").click()
     expect(page).to_have_url(re.compile(rf"/login/\?next={re.escape(path)}$"))
+
+
+def test_the_badge_tells_of_polls_that_nobody_answers(site: Site, page: Page) -> None:
+    def after(seconds: int) -> str:
+        page.clock.fast_forward(seconds * 1_000)
+        page.wait_for_timeout(50)  # in which Playwright answers what was sent
+        return badge.inner_text()
+
+    page.clock.install()
+    page.route(re.compile("/api/v1/events/"), lambda route: route.abort())
+    site.open(page, "vera", "/servers/")
+    badge = page.locator("#connection")
+    wait_until(lambda: after(1) == "Polling", 30, "three attempts fail")
+    expect(badge).to_have_attribute("title", re.compile("^The connection was lost"))
+    assert badge.evaluate("badge => getComputedStyle(badge, '::after').content") == '"· no answer"'
+    page.unroute_all()
+    wait_until(lambda: after(1) == "Live", 30, "the stream is back")
+    assert badge.evaluate("badge => getComputedStyle(badge, '::after').content") == "none"
+
+
+def test_a_word_leaves_the_servers_that_it_is_in_and_those_that_are_ticked(
+    site: Site, page: Page
+) -> None:
+    for name in ("db-01", "db-02"):
+        site.create(name)
+    site.open(page, "alice", "/incidents/new/")
+    shown = page.locator(".boxes label:visible")
+    expect(shown).to_have_text(["db-01", "db-02", "web-01"])
+    page.get_by_label("web-01").check()
+    page.get_by_label("Find a server").fill(" DB-02")
+    expect(shown).to_have_text(["db-02", "web-01"])
+    page.get_by_label("Find a server").press("Enter")
+    page.get_by_label("Find a server").fill("")
+    expect(shown).to_have_count(3)
+    expect_not_reloaded(page)
+    site.delete("db-01", "db-02")
 
 
 def open_form(site: Site, page: Page) -> None:

@@ -4,7 +4,7 @@ import { showDeletion } from "./deletion.js";
 import { keepDurations } from "./durations.js";
 import { highlight } from "./highlight.js";
 import { join } from "./joining.js";
-import { keepPickers } from "./picking.js";
+import "./picking.js";
 import { newRun, RUN_EVENTS, updateCounts, updateRun, write } from "./run_rows.js";
 import { keepTimes, showTimes, span } from "./times.js";
 
@@ -89,9 +89,7 @@ function show(page) {
 
 function prepare() {
   const form = find("start");
-  if (!form) return;
-  globalThis.htmx.process(form);
-  keepPickers(form);
+  if (form) globalThis.htmx.process(form);
 }
 
 const HANDLERS = {

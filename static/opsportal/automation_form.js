@@ -1,6 +1,6 @@
 /** The form of an automation: rows for parameters that come and go, and a Tab key in the script. */
 
-import { keepPickers } from "./picking.js";
+import "./picking.js";
 
 const find = (id) => document.getElementById(id);
 const rows = find("parameters");
@@ -47,4 +47,3 @@ for (const row of rows.querySelectorAll(".parameter")) {
   row.hidden = !row.querySelector("[name$='-name']").value && !row.querySelector(".error");
 }
 find("add-parameter").addEventListener("click", add);
-keepPickers();

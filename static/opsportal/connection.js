@@ -77,7 +77,7 @@ export function goToLogin(login) {
   location.assign(`${login}?${new URLSearchParams({ next })}`);
 }
 
-/** Of polls that nobody answers the word stays, and the shape tells. */
+/** Of polls that nobody answers the word stays, and the style tells. */
 function show(badge, { status, isStale }) {
   badge.dataset.status = status;
   badge.toggleAttribute("data-stale", isStale);

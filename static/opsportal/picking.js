@@ -1,16 +1,9 @@
 /** Rows to tick, of which a word leaves those that it is in, and the ticked ones. */
 
-/** @param {ParentNode} part of the page */
-export function keepPickers(part = document) {
-  for (const picker of part.querySelectorAll(".picker:has(.pick-find)")) {
-    const field = picker.querySelector(".pick-find");
-    field.addEventListener("input", () => narrow(picker, field.value.trim().toLowerCase()));
-    field.addEventListener("keydown", stay);
-  }
-}
-
-function narrow(picker, wanted) {
-  for (const label of picker.querySelectorAll(".boxes label")) {
+function narrow({ target }) {
+  if (!target.matches(".pick-find")) return;
+  const wanted = target.value.trim().toLowerCase();
+  for (const label of target.closest(".picker").querySelectorAll(".boxes label")) {
     const isChosen = label.querySelector("input").checked;
     label.hidden = !isChosen && !label.textContent.toLowerCase().includes(wanted);
   }
@@ -18,5 +11,9 @@ function narrow(picker, wanted) {
 
 /** Enter is for finding here, not for sending the form. */
 function stay(event) {
-  if (event.key === "Enter") event.preventDefault();
+  if (event.key === "Enter" && event.target.matches(".pick-find")) event.preventDefault();
 }
+
+// For those, too, that come with a part of the page that is fetched anew.
+document.addEventListener("input", narrow);
+document.addEventListener("keydown", stay);
