@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -84,29 +84,52 @@ def migrated_database(
     return directory
 
 
-@pytest.fixture
-def portal_factory(
-    stack: str, services: Services, migrated_database: Path, tmp_path: Path
+@contextmanager
+def portals(
+    services: Services, migrated: Path, directory: Path, *, scaled: bool
 ) -> Iterator[Callable[..., Portal]]:
     """Makes portals, each on a migrated database of its own; arguments are settings by name."""
     numbers = count(1)
     with ExitStack() as running:
 
         def create(**settings: Any) -> Portal:
-            directory = tmp_path / f"portal{next(numbers)}"
-            directory.mkdir()
-            if stack == "embedded":
-                shutil.copy(migrated_database / "db.sqlite3", directory)
-                return running.enter_context(Portal(directory, **settings))
-            name = f"{tmp_path.name}_{directory.name}"[-63:]
-            url = services.postgres.create_database(name, template=migrated_database.name)
+            own = directory / f"portal{next(numbers)}"
+            own.mkdir()
+            if not scaled:
+                shutil.copy(migrated / "db.sqlite3", own)
+                return running.enter_context(Portal(own, **settings))
+            name = f"{directory.name}_{own.name}"[-63:]
+            url = services.postgres.create_database(name, template=migrated.name)
             running.callback(services.postgres.drop_database, name)
             # A Redis each, as its publish/subscribe knows no databases: two would hear each other.
             redis = running.enter_context(Redis())
-            portal = running.enter_context(Portal(directory, url, redis.url, **settings))
+            portal = running.enter_context(Portal(own, url, redis.url, **settings))
             portal.redis = redis
             return portal
 
+        yield create
+
+
+@pytest.fixture
+def portal_factory(
+    stack: str, services: Services, migrated_database: Path, tmp_path: Path
+) -> Iterator[Callable[..., Portal]]:
+    """Portals for one test; see `portals`."""
+    with portals(services, migrated_database, tmp_path, scaled=stack == "scaled") as create:
+        yield create
+
+
+@pytest.fixture(scope="module")
+def module_portals(
+    stack: str,
+    services: Services,
+    migrated_database: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    request: pytest.FixtureRequest,
+) -> Iterator[Callable[..., Portal]]:
+    """Portals for all tests of a module, as their start takes seconds; see `portals`."""
+    directory = tmp_path_factory.mktemp(request.module.__name__.rpartition(".")[2], numbered=False)
+    with portals(services, migrated_database, directory, scaled=stack == "scaled") as create:
         yield create
 
 

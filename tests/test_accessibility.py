@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Iterator
-from contextlib import ExitStack
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -89,13 +86,10 @@ LOOKS: list[tuple[str, int]] = [("light", 1280), ("dark", 1280), ("light", 380)]
 
 
 @pytest.fixture(scope="module")
-def site(migrated_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    directory = tmp_path_factory.mktemp("accessibility", numbered=False)
-    shutil.copy(migrated_database / "db.sqlite3", directory)
-    with ExitStack() as running:
-        portal = running.enter_context(Portal(directory))
-        printed = portal.shell(PREPARE + FILL)
-        yield Site(portal, portal.serve(), json.loads(printed.split("CAST ")[1]))
+def site(module_portals: Callable[..., Portal]) -> Site:
+    portal = module_portals()
+    printed = portal.shell(PREPARE + FILL)
+    return Site(portal, portal.serve(), json.loads(printed.split("CAST ")[1]))
 
 
 def violations(page: Page) -> list[str]:

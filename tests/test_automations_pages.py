@@ -7,10 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
-from collections.abc import Iterator
-from contextlib import ExitStack
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import httpx
@@ -114,16 +111,10 @@ class Desk(Site):
 
 
 @pytest.fixture(scope="module")
-def running_desk(
-    migrated_database: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Desk]:
-    """One for all tests here, as its start takes seconds."""
-    directory = tmp_path_factory.mktemp("automations_pages", numbered=False)
-    shutil.copy(migrated_database / "db.sqlite3", directory)
-    with ExitStack() as running:
-        portal = running.enter_context(Portal(directory, EVENTS_HEARTBEAT=0.5))
-        printed = portal.shell(PREPARE + SERVERS)
-        yield Desk(portal, portal.serve(), json.loads(printed.split("CAST ")[1]))
+def running_desk(module_portals: Callable[..., Portal]) -> Desk:
+    portal = module_portals(EVENTS_HEARTBEAT=0.5)
+    printed = portal.shell(PREPARE + SERVERS)
+    return Desk(portal, portal.serve(), json.loads(printed.split("CAST ")[1]))
 
 
 @pytest.fixture

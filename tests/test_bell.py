@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
-from collections.abc import Iterator
-from contextlib import ExitStack
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -38,15 +35,10 @@ deliveries.ring(
 
 
 @pytest.fixture(scope="module")
-def running_site(
-    migrated_database: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Site]:
-    directory = tmp_path_factory.mktemp("bell", numbered=False)
-    shutil.copy(migrated_database / "db.sqlite3", directory)
-    with ExitStack() as running:
-        portal = running.enter_context(Portal(directory))
-        printed = portal.shell(PREPARE)
-        yield Site(portal, portal.serve(), json.loads(printed.split("CAST ")[1]))
+def running_site(module_portals: Callable[..., Portal]) -> Site:
+    portal = module_portals()
+    printed = portal.shell(PREPARE)
+    return Site(portal, portal.serve(), json.loads(printed.split("CAST ")[1]))
 
 
 @pytest.fixture

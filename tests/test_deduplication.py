@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import shutil
 import sqlite3
 import ssl
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
@@ -21,7 +19,6 @@ import pytest
 import redis
 
 from tests.held import noted
-from tests.plugin import Services
 from tests.portal import Portal, Web
 from tests.readers import bearer, make_user
 from tests.services import Redis, wait_until
@@ -93,28 +90,11 @@ def get(web: Web, token: str, path: str) -> httpx.Response:
 
 
 @pytest.fixture(scope="module")
-def held(
-    stack: str,
-    services: Services,
-    migrated_database: Path,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[Held]:
-    """With two web processes: one portal for all tests here, as its start takes seconds."""
-    directory = tmp_path_factory.mktemp("held", numbered=False)
-    urls = []
-    with ExitStack() as running:
-        if stack == "scaled":
-            name = directory.name
-            urls = [services.postgres.create_database(name, template=migrated_database.name)]
-            running.callback(services.postgres.drop_database, name)
-            urls.append(running.enter_context(Redis()).url)
-        else:
-            shutil.copy(migrated_database / "db.sqlite3", directory)
-        settings = {"DJANGO_SETTINGS_MODULE": SETTINGS}
-        portal = running.enter_context(Portal(directory, *urls, **settings))
-        printed = portal.shell(MAKE_CAST)
-        cast = json.loads(printed.split("CAST ")[1])
-        yield Held(portal, [portal.serve(), portal.serve()], cast)
+def held(module_portals: Callable[..., Portal]) -> Held:
+    """With two web processes."""
+    portal = module_portals(DJANGO_SETTINGS_MODULE=SETTINGS)
+    cast = json.loads(portal.shell(MAKE_CAST).split("CAST ")[1])
+    return Held(portal, [portal.serve(), portal.serve()], cast)
 
 
 @pytest.fixture

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-import shutil
-from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 
 import httpx
 import pytest
@@ -61,14 +57,9 @@ class Site:
 
 
 @pytest.fixture
-def site(migrated_database: Path, tmp_path: Path) -> Iterator[Site]:
-    directory = tmp_path / "import_page"
-    directory.mkdir()
-    shutil.copy(migrated_database / "db.sqlite3", directory)
-    with ExitStack() as running:
-        portal = running.enter_context(Portal(directory))
-        printed = portal.shell(PREPARE)
-        yield Site(portal.serve(), json.loads(printed.split("CAST ")[1]))
+def site(portal: Portal) -> Site:
+    printed = portal.shell(PREPARE)
+    return Site(portal.serve(), json.loads(printed.split("CAST ")[1]))
 
 
 def choose(page: Page, content: str) -> None:

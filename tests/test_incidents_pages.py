@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
-from collections.abc import Iterator
-from contextlib import ExitStack
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import httpx
@@ -30,7 +27,7 @@ from tests.test_servers_page import (
 
 __all__ = ["errors"]
 
-pytestmark = pytest.mark.stack("embedded")  # what a browser shows comes from no database
+pytestmark = pytest.mark.stack("scaled")  # what a browser shows comes from no database
 
 
 VIEW = "incidents.view_incident"
@@ -75,16 +72,10 @@ class Duty(Site):
 
 
 @pytest.fixture(scope="module")
-def running_duty(
-    migrated_database: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Duty]:
-    """One for all tests here, as its start takes seconds."""
-    directory = tmp_path_factory.mktemp("incidents_pages", numbered=False)
-    shutil.copy(migrated_database / "db.sqlite3", directory)
-    with ExitStack() as running:
-        portal = running.enter_context(Portal(directory, EVENTS_HEARTBEAT=0.5))
-        printed = portal.shell(PREPARE)
-        yield Duty(portal, portal.serve(), json.loads(printed.split("CAST ")[1]))
+def running_duty(module_portals: Callable[..., Portal]) -> Duty:
+    portal = module_portals(EVENTS_HEARTBEAT=0.5)
+    printed = portal.shell(PREPARE)
+    return Duty(portal, portal.serve(), json.loads(printed.split("CAST ")[1]))
 
 
 @pytest.fixture

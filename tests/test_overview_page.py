@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
-from collections.abc import Iterator
-from contextlib import ExitStack
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import httpx
@@ -29,7 +26,7 @@ from tests.test_servers_page import (
 
 __all__ = ["errors"]
 
-pytestmark = pytest.mark.stack("embedded")  # what a browser shows comes from no database
+pytestmark = pytest.mark.stack("scaled")  # what a browser shows comes from no database
 
 # Ivan may view incidents, and nothing else.
 PREPARE_IVAN = """
@@ -121,16 +118,10 @@ RUNS = {
 
 
 @pytest.fixture(scope="module")
-def running_site(
-    migrated_database: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Site]:
-    """One for all tests here, as its start takes seconds."""
-    directory = tmp_path_factory.mktemp("overview_page", numbered=False)
-    shutil.copy(migrated_database / "db.sqlite3", directory)
-    with ExitStack() as running:
-        portal = running.enter_context(Portal(directory, EVENTS_HEARTBEAT=0.5))
-        printed = portal.shell(PREPARE + PREPARE_IVAN)
-        yield Site(portal, portal.serve(), json.loads(printed.rpartition("CAST ")[2]))
+def running_site(module_portals: Callable[..., Portal]) -> Site:
+    portal = module_portals(EVENTS_HEARTBEAT=0.5)
+    printed = portal.shell(PREPARE + PREPARE_IVAN)
+    return Site(portal, portal.serve(), json.loads(printed.rpartition("CAST ")[2]))
 
 
 @pytest.fixture

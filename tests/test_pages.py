@@ -5,10 +5,7 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
-from collections.abc import Iterator
-from contextlib import ExitStack
-from pathlib import Path
+from collections.abc import Callable
 from urllib.parse import urlsplit
 
 import pytest
@@ -56,14 +53,10 @@ NO_PAGES = re.compile(r"^/(api/(?!v1/docs/)|static/|.*logout|servers/export/)|/p
 
 
 @pytest.fixture(scope="module")
-def site(migrated_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """One for all tests here, as its start takes seconds."""
-    directory = tmp_path_factory.mktemp("pages", numbered=False)
-    shutil.copy(migrated_database / "db.sqlite3", directory)
-    with ExitStack() as running:
-        portal = running.enter_context(Portal(directory))
-        printed = portal.shell(PREPARE)
-        yield Site(portal, portal.serve(), json.loads(printed.split("CAST ")[1]))
+def site(module_portals: Callable[..., Portal]) -> Site:
+    portal = module_portals()
+    printed = portal.shell(PREPARE)
+    return Site(portal, portal.serve(), json.loads(printed.split("CAST ")[1]))
 
 
 def complaints(page: Page) -> list[str]:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from pathlib import Path
 
 import httpx
 import pytest
@@ -97,13 +95,11 @@ class Bench(Site):
 
 
 @pytest.fixture(scope="module")
-def bench(migrated_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+def bench(module_portals: Callable[..., Portal]) -> Iterator[Bench]:
     """One for all tests here, as its start takes seconds; with a worker and a server to run on."""
-    directory = tmp_path_factory.mktemp("run_page", numbered=False)
-    shutil.copy(migrated_database / "db.sqlite3", directory)
     with ExitStack() as running:
         sshd = running.enter_context(Sshd())
-        portal = running.enter_context(Portal(directory, EVENTS_HEARTBEAT=0.5))
+        portal = module_portals(EVENTS_HEARTBEAT=0.5)
         login = {"host": "127.0.0.1", "port": sshd.port, "username": sshd.username}
         login |= {"credential": sshd.password, "host_key": sshd.host_key("ed25519")}
         scripts = {"counting": COUNTING, "endless": ENDLESS, "hostile": HOSTILE}

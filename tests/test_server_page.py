@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import httpx
 import pytest
@@ -33,7 +30,7 @@ from tests.test_servers_page import (
 
 __all__ = ["errors"]
 
-pytestmark = pytest.mark.stack("embedded")  # what a browser shows comes from no database
+pytestmark = pytest.mark.stack("scaled")  # what a browser shows comes from no database
 
 # As a check does that was presented another key than the accepted one.
 OFFER = """
@@ -51,16 +48,10 @@ assert checks.record_outcome(Server.objects.get(name="web-01").pk, test, outcome
 
 
 @pytest.fixture(scope="module")
-def running_site(
-    migrated_database: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Site]:
-    """One for all tests here, as its start takes seconds."""
-    directory = tmp_path_factory.mktemp("server_page", numbered=False)
-    shutil.copy(migrated_database / "db.sqlite3", directory)
-    with ExitStack() as running:
-        portal = running.enter_context(Portal(directory))
-        printed = portal.shell(PREPARE)
-        yield Site(portal, portal.serve(), json.loads(printed.split("CAST ")[1]))
+def running_site(module_portals: Callable[..., Portal]) -> Site:
+    portal = module_portals()
+    printed = portal.shell(PREPARE)
+    return Site(portal, portal.serve(), json.loads(printed.split("CAST ")[1]))
 
 
 @pytest.fixture

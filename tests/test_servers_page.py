@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import signal
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -20,7 +17,7 @@ from playwright.sync_api import Locator, Page, Request, expect
 from tests.portal import Portal, Web
 from tests.readers import STREAM, bearer
 
-pytestmark = pytest.mark.stack("embedded")  # what a browser shows comes from no database
+pytestmark = pytest.mark.stack("scaled")  # what a browser shows comes from no database
 
 HEARTBEAT = 0.5  # seconds
 BACK = 20_000  # ms in which a page finds a server again
@@ -116,16 +113,10 @@ class Site:
 
 
 @pytest.fixture(scope="module")
-def running_site(
-    migrated_database: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Site]:
-    """One for all tests here, as its start takes seconds."""
-    directory = tmp_path_factory.mktemp("servers_page", numbered=False)
-    shutil.copy(migrated_database / "db.sqlite3", directory)
-    with ExitStack() as running:
-        portal = running.enter_context(Portal(directory, EVENTS_HEARTBEAT=HEARTBEAT))
-        printed = portal.shell(PREPARE)
-        yield Site(portal, portal.serve(), json.loads(printed.split("CAST ")[1]))
+def running_site(module_portals: Callable[..., Portal]) -> Site:
+    portal = module_portals(EVENTS_HEARTBEAT=HEARTBEAT)
+    printed = portal.shell(PREPARE)
+    return Site(portal, portal.serve(), json.loads(printed.split("CAST ")[1]))
 
 
 @pytest.fixture

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import threading
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import parse_qsl, urlsplit
@@ -132,16 +129,10 @@ class Writer:
 
 
 @pytest.fixture(scope="module")
-def running_site(
-    migrated_database: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Site]:
-    """One for all tests here, as its start takes seconds."""
-    directory = tmp_path_factory.mktemp("stream_client", numbered=False)
-    shutil.copy(migrated_database / "db.sqlite3", directory)
-    with ExitStack() as running:
-        portal = running.enter_context(Portal(directory, EVENTS_HEARTBEAT=HEARTBEAT))
-        printed = portal.shell(PREPARE)
-        yield Site(portal, portal.serve(), *json.loads(printed.split("CAST ")[1]))
+def running_site(module_portals: Callable[..., Portal]) -> Site:
+    portal = module_portals(EVENTS_HEARTBEAT=HEARTBEAT)
+    printed = portal.shell(PREPARE)
+    return Site(portal, portal.serve(), *json.loads(printed.split("CAST ")[1]))
 
 
 @pytest.fixture

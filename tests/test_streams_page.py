@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import signal
 import sqlite3
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -24,7 +22,7 @@ from tests.portal import Portal, Web
 from tests.readers import STREAM, bearer
 from tests.services import ROOT, Process, wait_until
 
-pytestmark = pytest.mark.stack("embedded")  # what a browser shows comes from no database
+pytestmark = pytest.mark.stack("scaled")  # what a browser shows comes from no database
 
 API = "/api/v1/events/processes/"
 BACK = 20_000  # ms in which the page shows what a process reported
@@ -108,15 +106,10 @@ class Site:
 
 
 @pytest.fixture(scope="module")
-def running_site(
-    migrated_database: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Site]:
-    """One for all tests here, as its start takes seconds."""
-    directory = tmp_path_factory.mktemp("streams_page", numbered=False)
-    shutil.copy(migrated_database / "db.sqlite3", directory)
+def running_site(module_portals: Callable[..., Portal]) -> Iterator[Site]:
     with ExitStack() as running:
         settings = {"DJANGO_SETTINGS_MODULE": "tests.quick_settings"}
-        portal = running.enter_context(Portal(directory, **settings))
+        portal = module_portals(**settings)
         printed = portal.shell(PREPARE)
         client = running.enter_context(httpx.Client(trust_env=False, timeout=20))
         yield Site(portal, portal.serve(), json.loads(printed.split("CAST ")[1]), client)
