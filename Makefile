@@ -4,10 +4,10 @@ COMPILE := .venv-tools/bin/pip-compile --quiet --allow-unsafe --generate-hashes 
 	--no-emit-find-links --no-emit-index-url --no-emit-trusted-host $(if $(UPGRADE),--upgrade)
 NESTJS := benchmarks/peers/nestjs
 
-.PHONY: help run test lint bench faults requirements clean
+.PHONY: help run test lint bench bench-quick faults requirements clean
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' Makefile | expand -t 20
+	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' Makefile | expand -t 20
 
 run: .venv/run.stamp .env ## the portal with demo data on http://127.0.0.1:8000
 	@$(PYTHON) manage.py run_demo
@@ -19,12 +19,13 @@ test: .venv/dev.stamp ## every test, on SQLite and on PostgreSQL with Redis
 lint: .venv/dev.stamp ## every other check
 	@scripts/lint
 
-bench: .venv/dev.stamp ## from a POST to the line that curl prints; stalled readers; 500 checks; a long log; pages
-	$(PYTHON) -m benchmarks.latency
-	$(PYTHON) -m benchmarks.stalled
-	$(PYTHON) -m benchmarks.checks
-	$(PYTHON) -m benchmarks.long_log
-	$(PYTHON) -m benchmarks.pages
+bench: .venv-bench/stamp ## every measurement, beside what people would use instead; more than an hour
+	@scripts/install-test-services
+	@.venv-bench/bin/python -m benchmarks
+
+bench-quick: .venv-bench/stamp ## two minutes of it: what a delivery costs, as ratios
+	@scripts/install-test-services
+	@.venv-bench/bin/python -m benchmarks.streams --quick
 
 faults: .venv/dev.stamp ## minutes of crashes under load, and whether an event was lost; SEED=, STACK=, SECONDS=, MINUTES=
 	@scripts/install-test-services

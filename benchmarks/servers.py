@@ -26,7 +26,7 @@ from benchmarks.portals import DurablePostgres, portal_on, raise_open_files_limi
 from benchmarks.streams import RATES, measure
 from benchmarks.subjects import Subject
 from tests.portal import Portal
-from tests.readers import STREAM, make_user
+from tests.readers import make_user
 from tests.services import Process, free_port
 
 APPLICATION = "opsportal.asgi:application"
@@ -50,11 +50,7 @@ def served(portal: Portal, name: str, token: str) -> Iterator[Subject]:
     server = Process([sys.executable, *command], output, env=portal.environment)
     try:
         server.wait_until(lambda: answers(port), START_TIMEOUT, "answers")
-        command = [sys.executable, "manage.py", "shell", "--verbosity=0"]
-        environment = portal.environment
-        yield Subject(
-            name, port, working(server.pid), STREAM, [token], command, environment, portal
-        )
+        yield Subject.of_portal(name, portal, port, working(server.pid), [token])
     finally:
         server.kill()
 

@@ -30,10 +30,8 @@ def run(streams: int) -> dict[str, Any]:
     with CountingPostgres() as postgres, portal_on(postgres) as portal:
         web = portal.serve()
         tokens = [make_user(portal, f"reader-{n}", "Viewer") for n in range(3)]
-        environment = portal.environment | {
-            "DATABASE_URL": postgres.url_as("writer", portal.environment["DATABASE_URL"])
-        }
-        subject = Subject.of_portal(portal, web, tokens, environment)
+        url = postgres.url_as("writer", portal.environment["DATABASE_URL"])
+        subject = Subject.of_portal("", portal, web.port, web.pid, tokens, DATABASE_URL=url)
         with Reader(Job(web.port, streams, 20, [STREAM], tokens, resume=True)) as reader:
             expected = round(RATE * SECONDS)
             writer = subject.write(RATE, SECONDS)

@@ -12,15 +12,16 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Self
 
 import httpx
 
 from benchmarks.peers import nchan, nestjs
+from benchmarks.portals import portal_on
 from tests.portal import Portal
 from tests.readers import STREAM, make_user
 from tests.services import ROOT, Postgres, Redis, free_port, wait_until
 
-MANY = 1_000_000  # streams: no limit
 WRITE = "from benchmarks.writer import write; write({}, {}, {}, {})"
 
 
@@ -36,6 +37,15 @@ class Subject:
     command: list[str]  # of the writer
     environment: dict[str, str]
     portal: Portal | None = None
+
+    @classmethod
+    def of_portal(
+        cls, name: str, portal: Portal, port: int, pid: int, tokens: list[str], **settings: str
+    ) -> Self:
+        """A web process of a portal; the settings are of the writer alone."""
+        command = [sys.executable, "manage.py", "shell", "--verbosity=0"]
+        environment = portal.environment | settings
+        return cls(name, port, pid, STREAM, tokens, command, environment, portal)
 
     def write(
         self, rate: float, seconds: float, batch: int = 1, writers: int = 1
@@ -56,18 +66,10 @@ class Subject:
 @contextmanager
 def project(**settings: object) -> Iterator[Subject]:
     """One streaming `manage.py serve`, with readers who hold access tokens."""
-    settings = {"EVENTS_MAX_STREAMS": MANY, "EVENTS_MAX_STREAMS_PER_USER": MANY} | settings
-    with ExitStack() as running:
-        directory = Path(running.enter_context(TemporaryDirectory()))
-        postgres, redis = running.enter_context(Postgres()), running.enter_context(Redis())
-        url = postgres.create_database("bench")
-        portal = running.enter_context(Portal(directory, url, redis.url, **settings))
-        portal.manage("migrate", "--verbosity=0")
-        token = make_user(portal, "reader", "Viewer")
+    with Postgres() as postgres, portal_on(postgres, **settings) as portal:
+        tokens = [make_user(portal, "reader", "Viewer")]
         web = portal.serve()
-        command = [sys.executable, "manage.py", "shell", "--verbosity=0"]
-        environment = portal.environment
-        yield Subject("OpsPortal", web.port, web.pid, STREAM, [token], command, environment, portal)
+        yield Subject.of_portal("OpsPortal", portal, web.port, web.pid, tokens)
 
 
 @contextmanager

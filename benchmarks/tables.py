@@ -2,8 +2,9 @@
 
     python -m benchmarks.tables    writes them anew
 
-A block begins with `<!-- results: NAME -->` and ends with `<!-- end -->`. Nothing between the two
-is written by hand, and a test fails where it is not what the file says.
+A block begins with `<!-- results: NAME -->` and ends with `<!-- end -->`; NAME may be followed by a
+part of the results, as in `pages.storms`. Nothing between the two is written by hand, and a test
+fails where it is not what the file says.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any, Final
 
 RESULTS = Path(__file__).with_name("results")
 DOCUMENT = Path(__file__).parent.parent / "docs" / "performance.md"
-BLOCK = re.compile(r"(<!-- results: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+BLOCK = re.compile(r"(<!-- results: (\w+)(?:\.(\w+))? -->\n).*?(<!-- end -->)", re.DOTALL)
 
 Row = Mapping[str, Any]
 
@@ -36,7 +37,7 @@ COLUMNS: Final[dict[str, dict[str, str]]] = {
         "deliveries/s": "deliveries a second",
         **STREAMS,
     },
-    "scale": {
+    "scale.runs": {
         "streams": "streams",
         "events/s": "events a second",
         "CPU-s in 10 s": "CPU-seconds",
@@ -47,7 +48,11 @@ COLUMNS: Final[dict[str, dict[str, str]]] = {
         "KB a stream": "KB a stream",
     },
     "window": {"window ms": "window ms", "events a write": "events a write", **STREAMS},
-    "rights": {"sets of rights": "sets of rights", "CPU-s": "CPU-seconds", **STREAMS},
+    "rights": {
+        "sets of rights": "sets of rights",
+        "times the CPU of one": "times the CPU of one set",
+        **STREAMS,
+    },
     "compression": {
         "events/s": "events a second",
         "gzip": "gzip",
@@ -57,12 +62,7 @@ COLUMNS: Final[dict[str, dict[str, str]]] = {
 }
 
 
-def rows_of(name: str, results: Any) -> Sequence[Row]:
-    return results if isinstance(results, list) else results["runs"]
-
-
-def table(name: str, results: Any) -> str:
-    rows = rows_of(name, results)
+def table(name: str, rows: Sequence[Row]) -> str:
     columns = COLUMNS.get(name) or {key: key for row in rows for key in row}
     lines = [list(columns), ["---"] + ["---:"] * (len(columns) - 1)]
     lines += [[cell(row.get(key)) for key in columns.values()] for row in rows]
@@ -70,12 +70,12 @@ def table(name: str, results: Any) -> str:
 
 
 def cell(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {cell(part)}" for key, part in value.items()) or "–"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int | float):
-        return (
-            f"{value:,}" if value == int(value) else f"{value:,.3g}" if value < 1 else f"{value:,}"
-        )
+        return f"{value:,.0f}" if value == int(value) else f"{value:,}"
     return "–" if value is None else str(value)
 
 
@@ -88,9 +88,12 @@ def rendered(text: str, read: Callable[[str], Any]) -> str:
     """The document with its blocks made anew; `read(name)` is the content of a result file."""
 
     def block(found: re.Match[str]) -> str:
-        content = read(found[2])
-        body = f"{table(found[2], content['results'])}\n{conditions(content['conditions'])}"
-        return f"{found[1]}{body}{found[3]}"
+        beginning, name, part, end = found.groups()
+        content = read(name)
+        results = content["results"]
+        rows = results[part] if part else results
+        drawn = table(f"{name}.{part}" if part else name, rows)
+        return f"{beginning}{drawn}\n{conditions(content['conditions'])}{end}"
 
     return BLOCK.sub(block, text)
 

@@ -54,6 +54,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default="embedded",
         help="what the portal runs on: SQLite alone, or PostgreSQL and Redis (default: embedded)",
     )
+    parser.addoption(
+        "--browser-tests",
+        choices=("only", "none"),
+        help="only the tests that need a browser, or none of them (default: all tests)",
+    )
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -98,10 +103,19 @@ def _version(program: str, package: str) -> str:
 
 
 @pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    wanted = config.getoption("browser_tests")
+    left_out = [item for item in items if wanted and _has_browser(item) != (wanted == "only")]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
     # Playwright leaves an event loop running in this thread from the first browser test to the end
     # of the session, and neither asyncio.run() nor the ORM works beneath it.
-    items.sort(key=lambda item: "playwright" in getattr(item, "fixturenames", ()))
+    items.sort(key=_has_browser)
+
+
+def _has_browser(item: pytest.Item) -> bool:
+    return "playwright" in getattr(item, "fixturenames", ())
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -166,7 +166,9 @@ class Portal:
         """
         if self._shell is None:
             output = self.directory / f"shell-{next(self._numbers)}.log"
-            self._shell = Shell(self._command(()), output, self.environment)
+            # Without a pool, it has no connection while it has nothing to do.
+            environment = self.environment | {"DATABASE_POOL_SIZE": "0"}
+            self._shell = Shell(self._command(()), output, environment)
         return self._shell.run(code)
 
     def start(self, *arguments: str) -> Process:
