@@ -15,6 +15,7 @@ from django.db import connections
 from django.test import TransactionTestCase, override_settings
 
 from events.relay import relay
+from opsportal.static import StaticFilesMiddleware
 from tests.migrated import MigratedRows
 from tests.plugin import SERVICES, Services
 from tests.portal import Portal
@@ -160,6 +161,23 @@ def relay_at_rest(request: pytest.FixtureRequest) -> Iterator[None]:
 def cheap_passwords() -> Iterator[None]:
     """A fast hash, as Django advises for tests; the portals of `portal_factory` keep theirs."""
     with override_settings(PASSWORD_HASHERS=["django.contrib.auth.hashers.MD5PasswordHasher"]):
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def static_files_found_once() -> Iterator[None]:
+    """Each test client makes the middleware anew, which would look at 300 files each time."""
+    found: dict[str, Any] = {}
+    look = StaticFilesMiddleware.add_files_from_finders
+
+    def add_files(middleware: StaticFilesMiddleware) -> None:
+        if not found:
+            look(middleware)
+            found.update(middleware.files)
+        middleware.files.update(found)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(StaticFilesMiddleware, "add_files_from_finders", add_files)
         yield
 
 

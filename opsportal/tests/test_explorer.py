@@ -54,7 +54,7 @@ def content_of(person: Person, **query: Any) -> str:
 
 def rows(text: str) -> list[dict[str, Any]]:
     """The events that a page shows, from what it shows as their JSON."""
-    listed = text.split('<ol class="events"')[1].split("</ol>")[0]
+    listed = text.split('<div class="events"')[1].split('<section class="sheet"')[0]
     return [
         json.loads(html.unescape(each))
         for each in re.findall(r"<pre[^>]*>(.*?)</pre>", listed, re.S)
