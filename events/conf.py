@@ -6,7 +6,7 @@ from django.conf import settings
 
 DEFAULTS: Final[dict[str, float]] = {
     "EVENTS_HEARTBEAT": 30.0,  # seconds of silence before a stream says it is alive
-    "EVENTS_FLUSH_WINDOW": 0.02,  # seconds in which the hub gathers events for one write
+    "EVENTS_FLUSH_WINDOW": 0.04,  # seconds in which the hub gathers events for one write
     "EVENTS_COMPRESSION": True,  # gzip, for streams whose clients accept it
     "EVENTS_RING_SIZE": 10_000,  # events kept in memory for streams that return
     "EVENTS_RING_BYTES": 32 * 1024 * 1024,  # and the bytes that they may take

@@ -43,7 +43,7 @@ CONTENT_SECURITY_POLICY = {
 }
 
 EVENTS_HEARTBEAT = environment.number("EVENTS_HEARTBEAT", 30, 0.05, "seconds")
-EVENTS_FLUSH_WINDOW = environment.number("EVENTS_FLUSH_WINDOW", 0.02, 0, "seconds")
+EVENTS_FLUSH_WINDOW = environment.number("EVENTS_FLUSH_WINDOW", 0.04, 0, "seconds")
 EVENTS_COMPRESSION = environment.boolean("EVENTS_COMPRESSION", True)
 EVENTS_RING_SIZE = environment.integer("EVENTS_RING_SIZE", 10_000, 1, "events")
 EVENTS_STREAM_LIFETIME = environment.number("EVENTS_STREAM_LIFETIME", 3600, 1, "seconds")

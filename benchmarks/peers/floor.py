@@ -15,7 +15,7 @@ import redis
 
 from benchmarks.peers import work
 
-WINDOW = 0.02  # seconds, the project's EVENTS_FLUSH_WINDOW
+WINDOW = 0.04  # seconds, the project's EVENTS_FLUSH_WINDOW
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 CHANNEL = "bench"
 
