@@ -268,7 +268,7 @@ class Load:
             self._read(0.05)
             if (events := sum(len(sample.numbers) for sample in samples)) != had:
                 last, had = time.perf_counter(), events
-            if all(len(sample.numbers) >= expect for sample in samples) and not self._read(0.2):
+            if self._all_have(expect, samples) and not self._read(0.2):
                 break
         seconds = last - started
         busy = (time.process_time() - cpu) / max(seconds, 0.001)
@@ -277,6 +277,12 @@ class Load:
             "load generator cores": round(busy, 2),
             "limited by the load generator": busy > BUSY,
         }
+
+    def _all_have(self, expect: int, samples: list[Sample]) -> bool:
+        if any(len(sample.numbers) < expect for sample in samples):
+            return False
+        # Of those that are only counted, a stream that returns cannot be told by its silence.
+        return not self.job.resume or all(c.count >= expect for c in self.connections)
 
     def _report(self, expect: int, samples: list[Sample]) -> dict[str, Any]:
         latencies = sorted(ms for sample in samples for ms in sample.latencies)

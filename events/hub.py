@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import time
 from collections.abc import Iterable
 from contextvars import Context
 from datetime import datetime
@@ -83,7 +84,7 @@ class Hub:
         self.chunks = Chunks()
         self._gap_timer: asyncio.TimerHandle | None = None
         self._flush_timer: asyncio.TimerHandle | None = None
-        self._last_flush = 0.0
+        self._rests_until = 0.0
         self._reconciliation: asyncio.Task[None] | None = None
         self._log = LogThread("hub-log")
         self._replay = LogThread("hub-replay")  # of its own: who is behind delays nobody else
@@ -224,17 +225,24 @@ class Hub:
     def _schedule_flush(self) -> None:
         """The first event after a pause goes at once, those that follow within the window."""
         if self.ring.end > self.flushed and self._flush_timer is None:
-            due = max(self._last_flush + self.window, self.time())
-            self._flush_timer = self.loop.call_at(due, self._flush)
+            pause = max(self._rests_until - time.monotonic(), 0.0)
+            self._flush_timer = self.loop.call_later(pause, self._flush)
 
     def _flush(self) -> None:
         self._flush_timer = None
-        self._last_flush = self.time()
+        started = time.monotonic()  # uvloop's own clock stands still while it is busy
+        self._rests_until = started + self.window
         flushed, self.flushed = self.flushed, self.ring.end
         self.chunks.clear()
         self._place_probe(max(flushed, self.ring.start))
         for stream in self.streams:
             stream.wake()
+        self.loop.call_soon(self._rest, started)  # behind all that were woken
+
+    def _rest(self, started: float) -> None:
+        """As long as all the writes took: at least half of the time is for whoever arrives."""
+        now = time.monotonic()
+        self._rests_until = max(self._rests_until, now + (now - started))
 
     def _place_probe(self, after: int) -> None:
         """One stream, whichever, times the first event of a flush: more would cost too much."""

@@ -7,6 +7,7 @@ import re
 import pytest
 from django.core.management import get_commands
 
+from benchmarks import tables
 from events.catalogue import catalogue
 from events.conf import DEFAULTS
 from tests.services import ROOT
@@ -76,3 +77,8 @@ def test_the_protocols_example_frames_are_what_is_sent() -> None:
         "data": {"id": 42, "name": "web-01", "host": "10.0.0.5", "status": "unknown"},
     }
     assert wire.event_frame(example).decode().strip() in text
+
+
+def test_figures_are_those_of_the_result_files() -> None:
+    text = document("docs/performance.md")
+    assert tables.rendered(text, tables.read_results) == text

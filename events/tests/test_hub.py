@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -24,6 +25,7 @@ from events.hub import Hub, TooManyStreams, get_hub
 from events.log import Entry
 from events.models import Event, LogHead
 from events.relay import relay
+from events.streams import Stream
 from events.tests.conftest import NoteEvent
 from events.tests.streaming import streaming
 
@@ -167,6 +169,27 @@ async def test_a_burst_is_read_in_bounded_writes(hub: Hub, reader: User) -> None
         await client.until_texts(*texts)
         assert len(client.writes) > 5
         assert max(client.writes) < CHUNK_BYTES + 12_000
+
+
+@pytest.mark.asyncio
+async def test_writes_that_take_long_are_followed_by_as_long_a_rest(
+    hub: Hub, reader: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or a process with very many streams would do nothing but write, and let nobody in."""
+    taken, wake = 0.3, Stream.wake
+
+    def wake_slowly(stream: Stream) -> None:
+        time.sleep(taken)  # as a thousand writes do
+        wake(stream)
+
+    hub.open(0, reader.pk, Filter())
+    monkeypatch.setattr(Stream, "wake", wake_slowly)
+    await aplace("first")
+    await reaches(hub, 1)
+    began = time.monotonic()
+    await aplace("second")
+    await reaches(hub, 2)
+    assert time.monotonic() - began > 1.5 * taken  # the rest, and the writes
 
 
 @pytest.mark.asyncio

@@ -217,7 +217,8 @@ async def test_a_stream_from_below_the_floor_is_told_to_refetch(
     small_ring: Hub, reader: User
 ) -> None:
     await sync_to_async(place)(9, 9, 9, 0, 0, 0, 0)
-    await small_ring.reconcile()
+    for _ in range(2):  # one under way may have looked before
+        await small_ring.reconcile()
     await sync_to_async(prune)(DAY)
     async with streaming(reader, last_event_id="1") as client:
         reset = await client.until_frame("stream.reset")
