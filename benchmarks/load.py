@@ -7,6 +7,7 @@ follows the last one's, and its latency is from the writer's clock to the end of
 It is driven by lines of JSON on its standard input, and answers each with one:
 
 - first a Job: it opens the streams and answers once each has begun;
+- `{"read": s}`: reads for s seconds;
 - `{"reopen": true}`: drops all connections at once and opens them anew with their last ids;
 - `{"expect": n, "patience": s}`: reads until each stream has had n events since it was opened
   first, or no sample has had one for s seconds, and answers with what it has seen.
@@ -28,7 +29,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-AT_ONCE: Final = 200  # connections that are being opened
+AT_ONCE: Final = 2_000  # connections that are being opened: as many as a listener holds
 RECEIVE: Final = 1 << 18  # bytes
 LATEST: Final = 4096  # bytes that a stream which will return keeps: more than a frame has
 PORTS: Final = 20_000  # connections from one address
@@ -151,9 +152,16 @@ class Load:
                 opening.add(connection := waiting.pop())
                 self._open(connection)
             for connection in self._read(1.0):
-                if connection.head is None or connection.socket is None:
+                # Until its first frame a stream has no id that it could return with.
+                if connection.bytes or connection.socket is None:
                     opening.discard(connection)
         return {"open": len(self.by_file), "refused": self.refused, **_since(started)}
+
+    def read_for(self, seconds: float) -> dict[str, Any]:
+        started = time.perf_counter()
+        while time.perf_counter() - started < seconds:
+            self._read(0.05)
+        return _since(started)
 
     def reopen_all(self) -> dict[str, Any]:
         for connection in self.connections:
@@ -329,6 +337,8 @@ def main() -> None:
         command = json.loads(line)
         if "reopen" in command:
             answer(load.reopen_all())
+        elif "read" in command:
+            answer(load.read_for(command["read"]))
         else:
             answer(load.wait(**command))
 

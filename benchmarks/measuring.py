@@ -83,6 +83,9 @@ class Reader:
         )
         self.opened = self._ask(asdict(job))
 
+    def read_for(self, seconds: float) -> None:
+        self._ask({"read": seconds})
+
     def reopen(self) -> dict[str, Any]:
         return self._ask({"reopen": True})
 

@@ -17,17 +17,18 @@ from tests.readers import STREAM
 
 RATE = 167
 SETS = 50
-# Each user has the right that the events are for, and two of their own of the others.
+# Each user has the right that the events are for, and others in a combination of their own.
 MAKE_USERS = """
-from itertools import combinations, islice
+from itertools import chain, combinations, islice
 from django.contrib.auth.models import Permission, User
 from rest_framework_simplejwt.tokens import AccessToken
 from events.catalogue import catalogue
 names = sorted(name for name in catalogue.permissions() if "." in name)
 names.remove("servers.view_server")
-for number, pair in enumerate(islice(combinations(names, 2), {count})):
+sets = chain.from_iterable(combinations(names, size) for size in range(len(names) + 1))
+for number, others in enumerate(islice(sets, {count})):
     user = User.objects.create(username=f"mixed-{{number}}")
-    for name in ("servers.view_server", *pair):
+    for name in ("servers.view_server", *others):
         app, codename = name.split(".")
         user.user_permissions.add(
             Permission.objects.get(content_type__app_label=app, codename=codename)

@@ -35,23 +35,24 @@ def run(streams: int) -> dict[str, Any]:
         with Reader(Job(web.port, streams, 20, [STREAM], tokens, resume=True)) as reader:
             expected = round(RATE * SECONDS)
             writer = subject.write(RATE, SECONDS)
-            calm, calm_seconds = counted(postgres, lambda: time.sleep(BEFORE))
+            calm, calm_seconds = counted(postgres, lambda: reader.read_for(BEFORE))
             back: dict[str, Any] = {}
 
             def storm() -> None:
                 back.update(reader.reopen())
-                time.sleep(AFTER)
+                reader.read_for(AFTER)
 
             stormy, stormy_seconds = counted(postgres, storm)
             reader.start_waiting(expected, patience=20)
             measuring.said(writer)
             read = reader.answer()
-    own = 2  # each stream's two frames `stream.open`
+    own = 3  # two of `stream.open`, and the server that the writer begins with
     fewest, _, most = read["frames of a stream"]
     return {
         "streams": streams,
         "seconds until all were open": back["seconds"],
-        "refused": sum(back["refused"].values()),
+        "refused": sum(read["refused"].values()),
+        "open at the end": read["open"],
         "fewest events of a stream": fewest - own,
         "most events of a stream": most - own,
         "events": expected,
