@@ -39,7 +39,7 @@ def style() -> None:
 
 def said(content: Any) -> str:
     of = content["conditions"]
-    return f"{of['machine']}; Python {of['python']}; commit {of['commit']}; {of['command']}"
+    return f"{of['machine']}; commit {of['commit']}; {of['command']}"
 
 
 def save(name: str, content: Any, figure: Any) -> None:
