@@ -17,14 +17,14 @@ from benchmarks.tables import read_results
 IMAGES = Path(__file__).parent.parent / "docs" / "images"
 OURS, FLOOR = "OpsPortal", "bare epoll writer"
 COLOURS = {OURS: "#1a5fb4", FLOOR: "#5e5c64"}
-OTHERS = ["#c64600", "#26a269", "#9141ac", "#a51d2d", "#986a44", "#63452c", "#865e3c"]
+OTHERS = ["#c64600", "#26a269", "#9141ac", "#a51d2d", "#e5a50a", "#0d7377", "#e66fae"]
 
 
 def style() -> None:
     mpl.use("svg")
     mpl.rcParams.update(
         {
-            "figure.figsize": (7.2, 4.0),
+            "figure.figsize": (8.0, 4.0),
             "figure.facecolor": "white",
             "font.size": 10,
             "axes.grid": True,
@@ -43,8 +43,8 @@ def said(content: Any) -> str:
 
 
 def save(name: str, content: Any, figure: Any) -> None:
-    figure.text(0.01, 0.005, said(content), fontsize=6.5, color="#666666")
-    figure.tight_layout(rect=(0, 0.02, 1, 1))
+    figure.text(0.01, 0.015, said(content), fontsize=6.5, color="#666666")
+    figure.tight_layout(rect=(0, 0.04, 1, 1))
     figure.savefig(IMAGES / f"{name}.svg", metadata={"Date": None})
     pyplot.close(figure)
 
@@ -77,7 +77,7 @@ def draw_peers(key: str, name: str, title: str, label: str) -> None:
     axes.set_xticks([10, 50, 167, 500, 1000], ["10", "50", "167", "500", "1,000"])
     axes.yaxis.set_major_formatter(mpl.ticker.FuncFormatter(lambda value, _: f"{value:g}"))
     axes.minorticks_off()
-    axes.legend(fontsize=8, frameon=False)
+    axes.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     save(name, content, figure)
 
 
@@ -127,7 +127,7 @@ def draw_window() -> None:
     latency.set_ylim(bottom=0)
     latency.grid(visible=False)
     handles = axes.get_legend_handles_labels()[0] + latency.get_legend_handles_labels()[0]
-    axes.legend(handles=handles, fontsize=8, frameon=False, loc="upper center")
+    axes.legend(handles=handles, fontsize=8, frameon=False, loc="lower left")
     title = "The flush window, 1,000 streams at 167 events a second"
     axes.set_title(title, loc="left", fontsize=11)
     save("window", content, figure)
