@@ -35,7 +35,7 @@ from events.models import Event, StreamTicket
 from events.tests.conftest import NoteEvent
 from events.tests.streaming import Client, connected, scope
 
-STORM = 5000
+STORM = 2_500
 
 
 async def opened(**headers: str) -> Client:
