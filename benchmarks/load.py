@@ -153,7 +153,8 @@ class Load:
                 self._open(connection)
             for connection in self._read(1.0):
                 # Until its first frame a stream has no id that it could return with.
-                if connection.bytes or connection.socket is None:
+                begun = connection.bytes if self.job.resume else connection.head is None
+                if begun or connection.socket is None:
                     opening.discard(connection)
         return {"open": len(self.by_file), "refused": self.refused, **_since(started)}
 
