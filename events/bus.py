@@ -96,8 +96,7 @@ def append(events: list[Event]) -> list[Event]:
     if events:
         with transaction.atomic(savepoint=False):
             Event.objects.bulk_create(events)
-            last = max(event.pk for event in events)
-            transaction.on_commit(lambda: relay.ring(last), robust=True)
+            transaction.on_commit(relay.ring, robust=True)
             transaction.on_commit(lambda: metrics.appended.add(len(events)), robust=True)
     return events
 

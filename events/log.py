@@ -91,10 +91,8 @@ def of_types(names: Collection[str]) -> Q:
     return named
 
 
-def has_pending(upto: int | None = None) -> bool:
-    """Whether committed events, up to this primary key if there is one, have no position yet."""
-    pending = Event.objects.filter(position__isnull=True)
-    return (pending if upto is None else pending.filter(pk__lte=upto)).exists()
+def has_pending() -> bool:
+    return Event.objects.filter(position__isnull=True).exists()
 
 
 def sequence(limit: int = BATCH) -> list[Record]:

@@ -1,8 +1,7 @@
 """The relay: one background thread a process that places committed events and publishes them.
 
 Many commits share one sequencing transaction: the thread takes whatever has been committed by
-the time it looks, by any process. While there are many it waits a moment first, and leaves it at
-that where another process has placed its events meanwhile: so processes share it, too.
+the time it looks.
 """
 
 from __future__ import annotations
@@ -28,8 +27,6 @@ PUBLISH_TIMEOUT: Final = 1.0  # seconds until a layer that does not answer count
 LAYER_PAUSE: Final = 2.0  # seconds for which a layer that failed is left alone
 EXIT_TIMEOUT: Final = 2.0  # seconds a process that ends waits for its last events
 RETRY_DELAY: Final = 0.2  # seconds before the database is tried again
-GATHERING: Final = 0.01  # seconds in which the commits of all processes gather
-CROWDED_FOR: Final = 1.0  # seconds after a look that found many, or none, in which they gather
 
 
 class Relay:
@@ -46,27 +43,15 @@ class Relay:
         self._layer_retry_at = 0.0
         self._start_lock = threading.Lock()
         self._rung = threading.Event()
-        self._crowded_until = 0.0
-        self._rounds = threading.Condition()  # with the four below
-        self._last_id = 0  # of the events that were committed here
-        self._urgent = threading.Event()  # a look at everything, now
+        self._rounds = threading.Condition()
         self._begun = self._placed = 0  # numbers of rounds
         self._stopping = False
         self._has_rows = False  # every subscription registered here, as far as is known
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    def ring(self, last_id: int | None = None) -> None:
-        """Asks for a look at the log. Returns at once and never fails.
-
-        With a primary key, that of this process's last event that is committed, it may be a moment
-        until the look, and none where another process has placed what is up to there.
-        """
-        with self._rounds:
-            if last_id is None:
-                self._urgent.set()
-            else:
-                self._last_id = max(self._last_id, last_id)
+    def ring(self) -> None:
+        """Asks for a look at the log. Returns at once and never fails."""
         self._rung.set()
         if self._thread is None or not self._thread.is_alive():
             with self._start_lock:
@@ -88,7 +73,6 @@ class Relay:
     def stop(self) -> None:
         """Lets the thread finish what was rung for, for EXIT_TIMEOUT at most."""
         thread, self._stopping = self._thread, True
-        self._urgent.set()
         self._rung.set()
         if thread is not None:
             thread.join(EXIT_TIMEOUT)
@@ -108,20 +92,11 @@ class Relay:
                 stopping = False
                 while not stopping:
                     self._rung.wait()
-                    self._gather()
                     self._rung.clear()
                     stopping = self._stopping  # read before the last look at the log
                     self._relay_pending(runner)
             finally:
                 connection.close()
-
-    @property
-    def _is_crowded(self) -> bool:
-        return time.monotonic() < self._crowded_until
-
-    def _gather(self) -> None:
-        if self._is_crowded:
-            self._urgent.wait(GATHERING)
 
     def _relay_pending(self, runner: asyncio.Runner) -> None:
         """Places and publishes what is pending. What fails is tried again."""
@@ -132,25 +107,20 @@ class Relay:
                 self._publish(runner, records)
                 if len(records) < log.BATCH:
                     break  # what has been committed since then rings
-                self._urgent.set()
         except Exception:  # the thread must outlive whatever it meets
             logger.exception("Events cannot be placed; trying again")
             connection.close()
             if not self._stopping:
                 threading.Event().wait(RETRY_DELAY)
-                self.ring()
+                self._rung.set()
 
     def _place(self) -> list[log.Record]:
         """One round: a full batch may have left something for the next."""
         with self._rounds:
             self._begun += 1
-            number, last_id, is_urgent = self._begun, self._last_id, self._urgent.is_set()
-            self._urgent.clear()
+            number = self._begun
         self._add_rows()
-        shares = self._is_crowded and not is_urgent
-        records = log.sequence() if not shares or log.has_pending(last_id) else []
-        if len(records) != 1 and not is_urgent:
-            self._crowded_until = time.monotonic() + CROWDED_FOR
+        records = log.sequence()
         if len(records) < log.BATCH:
             with self._rounds:
                 self._placed = max(number, self._placed)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from math import inf
 from typing import Any
 
 import pytest
@@ -65,50 +63,6 @@ def test_a_change_whose_event_cannot_be_appended_is_not_committed(
 
 def failing(*_: Any) -> list[Event]:
     raise OperationalError("the database is restarting")
-
-
-# Where many processes have events, those share transactions.
-
-
-@pytest.fixture
-def crowded(monkeypatch: pytest.MonkeyPatch) -> Iterator[Relay]:
-    monkeypatch.setattr("events.relay.CROWDED_FOR", inf)
-    crowded = Relay()
-    emit_silently("two")
-    last = emit_silently("at once")
-    crowded.ring(last)
-    wait_until(lambda: log.head().position == 2, 20, "what makes it a crowd")
-    yield crowded
-    crowded.stop()
-
-
-def emit_silently(text: str) -> int:
-    event = prepare(Draft(NoteEvent.WRITTEN, {"text": text}))
-    event.save()
-    return event.pk
-
-
-def test_in_a_crowd_what_another_process_has_placed_is_left_at_that(crowded: Relay) -> None:
-    own = emit_silently("placed by another")
-    log.sequence()
-    emit_silently("of another, which will place it")
-    rounds = crowded._placed
-    crowded.ring(own)
-    wait_until(lambda: crowded._placed > rounds, 20, "a round")
-    assert log.head().position == 3
-
-
-def test_in_a_crowd_the_last_of_ones_own_events_is_looked_for(crowded: Relay) -> None:
-    first, last = emit_silently("a"), emit_silently("b")
-    crowded.ring(last)
-    crowded.ring(first)  # a commit that was overtaken
-    wait_until(lambda: log.head().position == 4, 20, "both")
-
-
-def test_in_a_crowd_everything_is_placed_for_who_waits_for_it(crowded: Relay) -> None:
-    emit_silently("of another")
-    assert crowded.placed(20)
-    assert not log.has_pending()
 
 
 class BrokenLayer:
