@@ -20,7 +20,7 @@ from typing import Any
 
 import asyncssh
 
-from benchmarks.latency import conditions
+from benchmarks import measuring
 from servers.tests.loops import SilentListener, in_thread
 from tests.database import query
 from tests.portal import Portal
@@ -33,7 +33,6 @@ SETTINGS = {
     "SERVERS_TEST_TIMEOUT": 10,
 }
 PATIENCE = 300  # seconds
-RESULTS = Path(__file__).with_name("results") / "checks.json"
 
 CREATE = """
 from servers import services
@@ -146,8 +145,7 @@ def main() -> None:
             results += run("PostgreSQL, Redis", portal)
     for result in results:
         print(", ".join(f"{name}: {value}" for name, value in result.items()))
-    found = {"conditions": conditions(), "settings": SETTINGS, "results": results}
-    RESULTS.write_text(json.dumps(found, indent=2) + "\n")
+    measuring.write("checks", "python -m benchmarks.checks", results, **SETTINGS)
 
 
 if __name__ == "__main__":

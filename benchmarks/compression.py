@@ -5,7 +5,6 @@ python -m benchmarks.compression [--rounds N] [--seconds N] [--streams N]
 
 from __future__ import annotations
 
-import argparse
 from typing import Any
 
 from benchmarks import measuring
@@ -16,11 +15,7 @@ RATES = [10, 167, 500]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--streams", type=int, default=1_000)
-    parser.add_argument("--seconds", type=float, default=10)
-    options = parser.parse_args()
+    options = measuring.options(__doc__).parse_args()
     found: dict[tuple[int, bool], list[dict[str, Any]]] = {}
     for _ in range(options.rounds):
         for rate in RATES:

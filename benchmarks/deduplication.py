@@ -24,7 +24,8 @@ from http.client import HTTPConnection
 from typing import Any
 
 from benchmarks import measuring
-from benchmarks.portals import CountingPostgres, portal_on, raise_open_files_limit
+from benchmarks.load import raise_open_files_limit
+from benchmarks.portals import CountingPostgres, portal_on
 from tests.portal import Web
 from tests.readers import bearer, make_user
 

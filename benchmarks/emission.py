@@ -21,6 +21,7 @@ from functools import partial
 from typing import Any
 
 from benchmarks import measuring
+from benchmarks.load import percentiles
 from benchmarks.portals import Called, DurablePostgres, portal_on
 from tests.database import query
 from tests.portal import Portal
@@ -92,7 +93,7 @@ def lag(portal: Portal, writers: int, seconds: float, rate: float) -> dict[str, 
         "events a second": rate,
         "events": len(committed),
         "not published": len(committed) - len(published),
-        "from commit to published, ms": measuring.percentiles(published, 50, 90, 99, 100),
+        "from commit to published, ms": percentiles(published, 50, 90, 99, 100),
         "% placed within 50 ms of emission": round(100 * soon / max(sum(counts), 1), 2),
     }
 

@@ -8,7 +8,6 @@ benchmarks/results/latency.json, with the conditions.
 from __future__ import annotations
 
 import json
-import platform
 import statistics
 import subprocess
 import threading
@@ -20,12 +19,12 @@ from typing import Any
 
 import httpx
 
+from benchmarks import measuring
 from tests.portal import Portal
 from tests.readers import STREAM, bearer, make_user
 from tests.services import Postgres, Redis, wait_until
 
 ROUNDS = 50
-RESULTS = Path(__file__).with_name("results") / "latency.json"
 
 
 class Curl:
@@ -84,16 +83,6 @@ def run(stack: str, portal: Portal, webs: int) -> dict[str, Any]:
     }
 
 
-def conditions() -> dict[str, str]:
-    commit = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True)
-    return {
-        "machine": f"{platform.machine()}, 2 shared cores, everything on them",
-        "python": platform.python_version(),
-        "commit": commit.stdout.decode().strip(),
-        "command": "make bench",
-    }
-
-
 def main() -> None:
     with ExitStack() as running:
         directory = Path(running.enter_context(TemporaryDirectory()))
@@ -108,9 +97,7 @@ def main() -> None:
             results.append(run("PostgreSQL, Redis", portal, webs=3))
     for result in results:
         print(", ".join(f"{name}: {value}" for name, value in result.items()))
-    RESULTS.write_text(
-        json.dumps({"conditions": conditions(), "results": results}, indent=2) + "\n"
-    )
+    measuring.write("latency", "python -m benchmarks.latency", results)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ import socket
 import sys
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -294,7 +294,7 @@ class Load:
         return not self.job.resume or all(c.count >= expect for c in self.connections)
 
     def _report(self, expect: int, samples: list[Sample]) -> dict[str, Any]:
-        latencies = sorted(ms for sample in samples for ms in sample.latencies)
+        latencies = [ms for sample in samples for ms in sample.latencies]
         wanted = list(range(expect))
         counts = sorted(connection.count for connection in self.connections)
         return {
@@ -310,15 +310,25 @@ class Load:
             "lost": sum(len(set(wanted) - set(s.numbers)) for s in samples),
             "doubled": sum(len(s.numbers) - len(set(s.numbers)) for s in samples),
             "disordered": sum(s.numbers != sorted(s.numbers) for s in samples),
-            "latency ms": {
-                f"p{share}": round(
-                    latencies[min(len(latencies) * share // 100, len(latencies) - 1)], 1
-                )
-                for share in (50, 90, 99, 100)
-            }
-            if latencies
-            else {},
+            "latency ms": percentiles(latencies, 50, 90, 99, 100),
         }
+
+
+def percentiles(values: Iterable[float], *shares: int, digits: int = 1) -> dict[str, float]:
+    """By name, as p99. Of nothing: nothing."""
+    ordered = sorted(values)
+    last = len(ordered) - 1
+    return {
+        f"p{share}": round(ordered[min(len(ordered) * share // 100, last)], digits)
+        for share in shares
+        if ordered
+    }
+
+
+def raise_open_files_limit() -> None:
+    """Of this process, and of those that it starts."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _since(started: float) -> dict[str, float]:
@@ -330,8 +340,7 @@ def answer(value: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    raise_open_files_limit()
     load = Load(Job(**json.loads(sys.stdin.readline())))
     answer(load.open_all())
     for line in sys.stdin:

@@ -7,7 +7,6 @@ kept the page's thread for. Writes benchmarks/results/long_log.json, with the co
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any
 
 from playwright.sync_api import Page, expect, sync_playwright
 
-from benchmarks.latency import conditions
+from benchmarks import measuring
 from tests.portal import Portal
 from tests.readers import make_session, make_user
 from tests.services import find_program
@@ -24,7 +23,6 @@ from tests.services import find_program
 LINES = 200_000
 PATIENCE = 300_000  # ms
 QUIET = 1_000  # ms after a step in which what it leaves to do is done
-RESULTS = Path(__file__).with_name("results") / "long_log.json"
 
 WATCH = """
 window.tasks = [];
@@ -129,8 +127,7 @@ def main() -> None:
             browser.close()
     for result in results:
         print(", ".join(f"{name}: {value}" for name, value in result.items()))
-    found = {"conditions": conditions(), "results": results}
-    RESULTS.write_text(json.dumps(found, indent=2) + "\n")
+    measuring.write("long_log", "python -m benchmarks.long_log", results)
 
 
 if __name__ == "__main__":

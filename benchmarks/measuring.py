@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
@@ -9,12 +10,12 @@ import re
 import statistics
 import subprocess
 import sys
+from argparse import ArgumentParser
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from benchmarks.load import Job
@@ -51,18 +52,6 @@ def family_cpu_seconds(pid: int) -> float:
         with suppress(FileNotFoundError, ProcessLookupError):
             total += cpu_seconds(member)
     return total
-
-
-def percentiles(values: Iterable[float], *shares: int, digits: int = 1) -> dict[str, float]:
-    """By name, as p99. Of nothing: nothing."""
-    ordered = sorted(values)
-    last = len(ordered) - 1
-    found = (
-        {f"p{share}": ordered[min(len(ordered) * share // 100, last)] for share in shares}
-        if (ordered)
-        else {}
-    )
-    return {name: round(value, digits) for name, value in found.items()}
 
 
 def resident_kilobytes(pid: int) -> int:
@@ -112,12 +101,7 @@ class Reader:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.process.kill()
         self.process.communicate()
 
@@ -133,6 +117,17 @@ def said(writer: subprocess.Popen[str]) -> dict[str, Any]:
         raise RuntimeError(f"the writer ended with {writer.returncode}")
     found: dict[str, Any] = json.loads(printed.strip().splitlines()[-1])
     return found
+
+
+def options(description: str | None, streams: int = 1_000, rounds: int = 3) -> ArgumentParser:
+    """A parser of what most measurements can be told."""
+    parser = ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rounds", type=int, default=rounds)
+    parser.add_argument("--streams", type=int, default=streams)
+    parser.add_argument("--seconds", type=float, default=10, help="of events, each time")
+    return parser
 
 
 def median_of(rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
@@ -165,6 +160,8 @@ def conditions(command: str) -> dict[str, str]:
     }
 
 
-def write(name: str, command: str, results: Any) -> None:
-    text = json.dumps({"conditions": conditions(command), "results": results}, indent=2)
+def write(name: str, command: str, results: Any, **settings: object) -> None:
+    """The result file of this name; `settings` are those of the project that were not its own."""
+    found = {"conditions": conditions(command) | settings, "results": results}
+    text = json.dumps(found, indent=2)
     (RESULTS / f"{name}.json").write_text(text + "\n")

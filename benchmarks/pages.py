@@ -284,7 +284,7 @@ def measure_storm(browser: Browser, page: Page, name: str, portal: Portal, shown
     page.wait_for_timeout(1_000)  # ms in which what the page's start leaves to do is done
     page.evaluate("tasks.splice(0)")
     browser.start_tracing(page=page, categories=["toplevel"])
-    printed = portal.manage("shell", "--verbosity=0", "-c", CHANGE, timeout=300)
+    printed = portal.shell(CHANGE)
     page.wait_for_timeout(1_000)  # ms in which what the last event leaves to do is done
     tasks = page.evaluate("tasks.splice(0)")
     spent = tasks_of_the_page(json.loads(browser.stop_tracing())["traceEvents"])
@@ -301,7 +301,7 @@ def measure_storm(browser: Browser, page: Page, name: str, portal: Portal, shown
 
 
 def storms(browser: Browser, page: Page, portal: Portal, root: str) -> list[dict[str, Any]]:
-    portal.manage("shell", "--verbosity=0", "-c", FILL)
+    portal.shell(FILL)
     open_live(page, f"{root}/servers/")
     expect(page.locator("#count")).to_contain_text(f"of {ROWS}", timeout=PATIENCE)
     found = [measure_storm(browser, page, f"servers, {ROWS} of them", portal, "#servers tbody tr")]
@@ -314,7 +314,7 @@ def storms(browser: Browser, page: Page, portal: Portal, root: str) -> list[dict
 def main() -> None:
     with TemporaryDirectory() as directory, Portal(Path(directory)) as portal:
         portal.manage("migrate", "--verbosity=0")
-        printed = portal.manage("shell", "--verbosity=0", "-c", PREPARE)
+        printed = portal.shell(PREPARE)
         found = json.loads(printed.split("FOUND ")[1])
         root = portal.serve().url("")
         with sync_playwright() as playwright:
@@ -338,7 +338,7 @@ def main() -> None:
             browser.close()
     for result in busy:
         print(", ".join(f"{name}: {value}" for name, value in result.items()))
-    measuring.write("pages", "make bench", {"changes": changes, "storms": busy})
+    measuring.write("pages", "python -m benchmarks.pages", {"changes": changes, "storms": busy})
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import subprocess
 import sys
 import time
 from contextlib import ExitStack
@@ -33,11 +34,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmarks import measuring
-from benchmarks.load import Job
+from benchmarks.load import Job, percentiles, raise_open_files_limit
 from benchmarks.measuring import Reader
 from benchmarks.pollers import Crowd
-from benchmarks.portals import CountingPostgres, portal_on, raise_open_files_limit
-from benchmarks.subjects import WRITE
+from benchmarks.portals import CountingPostgres, portal_on
+from benchmarks.subjects import Subject
 from tests.portal import Portal, Web
 from tests.readers import STREAM
 
@@ -78,12 +79,11 @@ class Bench:
             "seconds": time.perf_counter(),
         }
 
-    def writer(self, rate: float, seconds: float) -> Any:
+    def writer(self, rate: float, seconds: float) -> subprocess.Popen[str]:
         """Begins to write."""
-        command = [sys.executable, "manage.py", "shell", "--verbosity=0"]
-        code = WRITE.format(rate, seconds, 1, 1)
-        environment = self.portal.environment | {"DATABASE_URL": self.urls["writer"]}
-        return measuring.started([*command, "-c", code], environment)
+        url = self.urls["writer"]
+        web = (self.web.port, self.web.pid, self.tokens)
+        return Subject.of_portal("", self.portal, *web, DATABASE_URL=url).write(rate, seconds)
 
 
 def difference(after: dict[str, float], before: dict[str, float]) -> dict[str, float]:
@@ -95,7 +95,7 @@ def bench(running: ExitStack, users: int) -> Bench:
     portal = running.enter_context(portal_on(postgres))
     url = portal.environment["DATABASE_URL"]
     urls = {role: postgres.url_as(role, url) for role in ROLES}
-    printed = portal.manage("shell", "--verbosity=0", "-c", MAKE_USERS.format(count=users))
+    printed = portal.shell(MAKE_USERS.format(count=users))
     tokens = json.loads(printed.split("TOKENS ")[1])
     portal.environment["DATABASE_URL"] = urls["worker"]
     portal.worker()
@@ -123,7 +123,7 @@ async def polling(
     ) | {
         "requests wanted an hour": round(2 * len(on.tokens) * HOUR / interval),
         "answers": dict(requests),
-        "latency s": measuring.percentiles(latencies, 50, 99, digits=3),
+        "latency s": percentiles(latencies, 50, 99, digits=3),
         "% of users and changes told": round(100 * len(latencies) / changes, 1),
     }
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import resource
 import subprocess
 import sys
 import time
@@ -141,9 +140,3 @@ def timed() -> Iterator[dict[str, float]]:
     found: dict[str, float] = {}
     yield found
     found["seconds"] = round(time.perf_counter() - started, 3)
-
-
-def raise_open_files_limit() -> None:
-    """Of this process, and of those that it starts."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

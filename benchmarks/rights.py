@@ -7,7 +7,6 @@ Both see every event; they alternate, and the ratio is of medians.
 
 from __future__ import annotations
 
-import argparse
 from typing import Any
 
 from benchmarks import measuring
@@ -60,11 +59,7 @@ def run(sets: int, streams: int, seconds: float) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--streams", type=int, default=1_000)
-    parser.add_argument("--seconds", type=float, default=10)
-    options = parser.parse_args()
+    options = measuring.options(__doc__).parse_args()
     found: dict[int, list[dict[str, Any]]] = {1: [], SETS: []}
     for _ in range(options.rounds):
         for sets, rows in found.items():

@@ -22,7 +22,8 @@ from typing import Any
 import httpx
 
 from benchmarks import measuring
-from benchmarks.portals import DurablePostgres, portal_on, raise_open_files_limit
+from benchmarks.load import raise_open_files_limit
+from benchmarks.portals import DurablePostgres, portal_on
 from benchmarks.streams import RATES, measure
 from benchmarks.subjects import Subject
 from tests.portal import Portal

@@ -8,7 +8,6 @@ Prints a table and writes benchmarks/results/stalled.json, with the conditions.
 from __future__ import annotations
 
 import asyncio
-import json
 import statistics
 import time
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Any
 
 import httpx
 
-from benchmarks.latency import conditions
+from benchmarks import measuring
 from tests import crowd
 from tests.crowd import QuickReader
 from tests.portal import Portal, Web
@@ -28,7 +27,6 @@ ROUNDS = 200
 PAUSE = 0.05  # seconds between two events
 FLOOD = 400  # events after which a stalled reader has stalled, each of
 FLOOD_SIZE = 2_000  # bytes
-RESULTS = Path(__file__).with_name("results") / "stalled.json"
 
 
 async def measure(web: Web, admin: str, readers: list[QuickReader]) -> dict[str, Any]:
@@ -86,9 +84,7 @@ def main() -> None:
         results = asyncio.run(run(portal, admin, viewer))
     for result in results:
         print(", ".join(f"{name}: {value}" for name, value in result.items()))
-    RESULTS.write_text(
-        json.dumps({"conditions": conditions(), "results": results}, indent=2) + "\n"
-    )
+    measuring.write("stalled", "python -m benchmarks.stalled", results)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ process spends from the first event to the last delivery, in CPU-seconds a milli
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -111,10 +110,7 @@ def print_ratios(results: Sequence[dict[str, Any]]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else "")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--streams", type=int, default=1_000)
-    parser.add_argument("--seconds", type=float, default=10)
+    parser = measuring.options(__doc__)
     parser.add_argument("--rates", type=int, nargs="*", default=list(RATES))
     parser.add_argument("--only", action="append", choices=[OURS, *PEERS])
     parser.add_argument("--quick", action="store_true")

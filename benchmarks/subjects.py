@@ -22,7 +22,7 @@ from tests.portal import Portal
 from tests.readers import STREAM, make_user
 from tests.services import ROOT, Postgres, Redis, free_port, wait_until
 
-WRITE = "from benchmarks.writer import write; write({}, {}, {}, {})"
+WRITE = "from benchmarks.writer import write; write({}, {}, {})"
 
 
 @dataclass
@@ -47,11 +47,9 @@ class Subject:
         environment = portal.environment | settings
         return cls(name, port, pid, STREAM, tokens, command, environment, portal)
 
-    def write(
-        self, rate: float, seconds: float, batch: int = 1, writers: int = 1
-    ) -> subprocess.Popen[str]:
+    def write(self, rate: float, seconds: float, batch: int = 1) -> subprocess.Popen[str]:
         if self.portal:
-            arguments = ["-c", WRITE.format(rate, seconds, batch, writers)]
+            arguments = ["-c", WRITE.format(rate, seconds, batch)]
         else:
             arguments = ["--write", str(rate), str(seconds), str(batch)]
         return subprocess.Popen(

@@ -5,7 +5,6 @@ python -m benchmarks.window [--rounds N] [--seconds N] [--streams N]
 
 from __future__ import annotations
 
-import argparse
 from typing import Any
 
 from benchmarks import measuring
@@ -17,11 +16,7 @@ WINDOWS = [5, 10, 20, 30, 50]  # milliseconds
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--streams", type=int, default=1_000)
-    parser.add_argument("--seconds", type=float, default=10)
-    options = parser.parse_args()
+    options = measuring.options(__doc__).parse_args()
     found: dict[int, list[dict[str, Any]]] = {window: [] for window in WINDOWS}
     for _ in range(options.rounds):
         for window, rows in found.items():

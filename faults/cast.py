@@ -48,7 +48,7 @@ class Person:
 
 def make_cast(portal: Portal) -> dict[str, Person]:
     """The people, by name, new in the portal's database."""
-    printed = portal.manage("shell", "--verbosity=0", "-c", MAKE).split("CAST")[1]
+    printed = portal.shell(MAKE).split("CAST")[1]
     return {
         name: Person(name, made["token"], frozenset(made["keys"]), made["id"])
         for name, made in json.loads(printed).items()

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from itertools import count
 from pathlib import Path
-from types import TracebackType
 from typing import Any, ClassVar, Final, Self
 
 import psycopg
@@ -42,7 +41,7 @@ WAITING: Final = """
 """
 
 
-class DurablePostgres(Postgres):
+class CrashingPostgres(Postgres):
     """One that has what it has acknowledged after a crash, as an operator's does.
 
     It may still leave the disk alone: only its processes are killed, not the machine.
@@ -89,12 +88,7 @@ class Stage:
             self._running = running.pop_all()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._running.close()
 
     @property
@@ -104,7 +98,7 @@ class Stage:
     def _make_portal(self, running: ExitStack) -> Portal:
         if not self.scaled:
             return running.enter_context(Portal(self.directory, **SETTINGS))
-        self.postgres = running.enter_context(DurablePostgres())
+        self.postgres = running.enter_context(CrashingPostgres())
         self.redis = running.enter_context(Redis())
         url = self.postgres.create_database("faults")
         return running.enter_context(Portal(self.directory, url, self.redis.url, **SETTINGS))
