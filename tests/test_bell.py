@@ -46,7 +46,7 @@ def site(running_site: Site) -> Site:
     """Everybody's bell is still."""
     forget = "from incidents.models import Notification; Notification.objects.all().delete()"
     running_site.portal.shell(forget)
-    running_site.delete()
+    running_site.clear()
     return running_site
 
 

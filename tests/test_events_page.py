@@ -52,7 +52,7 @@ def running_site(module_portals: Callable[..., Portal]) -> Site:
 def site(running_site: Site) -> Site:
     if running_site.web.returncode is not None:
         running_site.restart()
-    running_site.delete()
+    running_site.clear()
     return running_site
 
 
@@ -122,7 +122,7 @@ def test_what_comes_appears_filtered_and_without_a_request(site: Site, page: Pag
     assert shown["data"]["changes"] == {"name": {"old": "web-01", "new": HOSTILE}}
     assert shown["subject"] == f"servers.server/{key}"
     expect(row.get_by_role("link", name="Open")).to_have_attribute("href", f"/servers/{key}/")
-    site.delete()
+    site.clear()
     # A row that is open is read: what comes waits for it to be closed.
     expect(page.get_by_role("button", name="Show 1 new")).to_be_visible()
     expect(rows(page)).to_have_count(2)

@@ -129,7 +129,7 @@ def site(running_site: Site) -> Site:
     """The portal with two servers, web-01 and web-02, and no incident."""
     if running_site.web.returncode is not None:
         running_site.restart()
-    running_site.delete()
+    running_site.clear()
     for incident in call(running_site, "GET")["results"]:
         call(running_site, "DELETE", f"{incident['id']}/")
     for name in ("web-01", "web-02"):

@@ -57,7 +57,7 @@ def running_site(module_portals: Callable[..., Portal]) -> Site:
 @pytest.fixture
 def site(running_site: Site) -> Site:
     """The portal with three servers, web-01 to web-03."""
-    running_site.delete()
+    running_site.clear()
     for name in ("web-01", "web-02", "web-03"):
         running_site.create(name, tags=["web"])
     return running_site
