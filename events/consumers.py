@@ -13,7 +13,6 @@ import time
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from channels.exceptions import StopConsumer
 from channels.generic.http import AsyncHttpConsumer
 from django.conf import settings
 
@@ -21,7 +20,7 @@ from events import compression, conf, metrics, stream_log, wire
 from events.access import Arrival, Identity, Refused, aidentify, screen
 from events.batches import Batches, BatchFailed
 from events.catalogue import catalogue
-from events.context import acting, current
+from events.context import acting, current, nobody
 from events.hub import Draining, Hub, TooManyStreams, get_hub
 from events.middleware import request_id
 from events.parameters import StreamParameters
@@ -48,37 +47,44 @@ class EventStreamConsumer(AsyncHttpConsumer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._pump: asyncio.Task[None] | None = None
-        self._started = False
+        self._begun = False
 
-    async def http_request(self, message: dict[str, Any]) -> None:
-        """Starts the stream as a task and returns, or no disconnect would ever be dispatched.
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Streams in a task of its own, while this one waits for the client to go.
 
+        Without Channels' dispatch, which would hold a third task and its waiting for each stream.
         A body has no meaning here, and none is waited for.
         """
-        if self._pump is None:
-            offered = dict(self.scope["headers"]).get(b"x-request-id", b"").decode("latin-1")
-            with acting(lambda: None, request_id(offered)):  # which the task takes with it
-                self._pump = asyncio.create_task(self.handle(b""))
-
-    async def http_disconnect(self, message: dict[str, Any]) -> None:
-        if self._pump is not None:
+        self.scope, self.base_send = scope, send
+        await receive()
+        offered = dict(scope["headers"]).get(b"x-request-id", b"").decode("latin-1")
+        with acting(nobody, request_id(offered)):  # which the task takes with it
+            self._pump = asyncio.create_task(self.handle(b""))
+        try:
+            while (await receive())["type"] != "http.disconnect":
+                pass
+        finally:
             self._pump.cancel()
             await asyncio.gather(self._pump, return_exceptions=True)
-        raise StopConsumer
 
     async def handle(self, body: bytes) -> None:
         try:
-            await self._answer()
+            stream, gzip = await self._open()
+            try:
+                await self._stream(stream, gzip)
+            finally:
+                stream.hub.leave(stream)
         except Refused as refused:
             await self._refuse(refused)
         except Exception:
             logger.exception("A stream failed")
-            if not self._started:
+            if not self._begun:
                 await self._refuse(unavailable("The stream cannot be opened now."))
             else:
                 await self.send_body(b"")
 
-    async def _answer(self) -> None:
+    async def _open(self) -> tuple[Stream, bool]:
+        """The stream, which the hub must be told to leave, and whether it is to be compressed."""
         parameters = StreamParameters.of(self.scope)
         hub = await get_hub()
         try:
@@ -90,14 +96,8 @@ class EventStreamConsumer(AsyncHttpConsumer):
             raise unavailable("The stream cannot be opened now.") from None
         except TooManyStreams as error:
             raise too_many(error) from error
-        try:
-            set_ends(stream, identity)
-            if not await stream.admitted():
-                raise not_begun(stream)
-            with stream_log.logged(stream):
-                await self._stream(hub, stream, parameters.accepts_gzip and hub.compress)
-        finally:
-            hub.leave(stream)
+        set_ends(stream, identity)
+        return stream, parameters.accepts_gzip and hub.compress
 
     async def _admit(self, hub: Hub, parameters: StreamParameters) -> tuple[Identity, int]:
         """Who it is, and where the stream starts. Credentials that end meanwhile are asked again.
@@ -116,23 +116,35 @@ class EventStreamConsumer(AsyncHttpConsumer):
             if not hub.has_ended(identity.pk, since=endings):
                 return identity, cursor
 
-    async def _stream(self, hub: Hub, stream: Stream, gzip: bool) -> None:
-        stream.abort = self._abort
-        self._started = True
+    async def _stream(self, stream: Stream, gzip: bool) -> None:
+        """What is held here and above is held once for each open stream."""
+        if not await stream.admitted():
+            raise not_begun(stream)
+        with stream_log.logged(stream):
+            await self._begin(stream, gzip)
+            while chunk := await stream.next_chunk():
+                await self._write(stream, stream.hub.chunks.deflated(chunk) if gzip else chunk)
+            await self.send_body(b"")
+
+    async def _begin(self, stream: Stream, gzip: bool) -> None:
+        hub, stream.abort, self._begun = stream.hub, self._abort, True
         headers = [*STREAM_HEADERS, request_id_header(), *cors_headers(self.scope)]
         if hub.compress:
             headers.append(VARY)
-        await self.send_headers(status=200, headers=[*headers, *([GZIP] if gzip else [])])
+        if gzip:
+            headers.append(GZIP)
+        await self.send_headers(status=200, headers=headers)
+        self.scope["headers"].clear()  # the server's own, which it would keep as long as the stream
         types = [name for name in catalogue.types if readable(name, stream)]
-        chunk, header = wire.open_frame(stream.cursor, hub.heartbeat, types), compression.HEADER
-        while chunk:
-            body = header + hub.chunks.deflated(chunk) if gzip else chunk
-            header = b""
-            stream.sending()
-            await self.send_body(body, more_body=True)
-            stream.sent(len(body))
-            chunk = await stream.next_chunk()
-        await self.send_body(b"")
+        frame = wire.open_frame(stream.cursor, hub.heartbeat, types)
+        await self._write(
+            stream, compression.HEADER + hub.chunks.deflated(frame) if gzip else frame
+        )
+
+    async def _write(self, stream: Stream, body: bytes) -> None:
+        stream.sending()
+        await self.send_body(body, more_body=True)
+        stream.sent(len(body))
 
     def _abort(self) -> None:
         """A reader that takes no bytes cannot be told anything either.

@@ -14,7 +14,7 @@ from typing import Any, Final
 NAME_LENGTH: Final = 150  # characters that the log keeps of an actor's name
 
 
-def _nobody() -> Any:
+def nobody() -> Any:
     return None
 
 
@@ -23,7 +23,7 @@ class Context:
     """`user` is called when an event is emitted: DRF knows a token's user only by then."""
 
     request_id: str = ""
-    user: Callable[[], Any] = _nobody
+    user: Callable[[], Any] = nobody
 
 
 @dataclass(frozen=True, slots=True)

@@ -322,7 +322,7 @@ class Hub:
         return await self._log.run(lambda: rights_of(pks))
 
     def _admit(self, stream: Stream, rights: frozenset[str]) -> None:
-        stream.admit(self.chunks.cohort(rights, stream.filter))
+        stream.admit(self.chunks.cohort(rights, stream.cohort.filter))
 
     async def drain(self, seconds: float) -> None:
         """Opens no more streams, and ends the open ones one by one over this time."""

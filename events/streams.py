@@ -23,6 +23,10 @@ class Probe(NamedTuple):
     emitted_at: float
 
 
+def nothing() -> None:
+    pass
+
+
 class Stream:
     """A reader's cursor in the hub. Read it with `next_chunk()`, and tell it `sending()` and
     `sent()` around each write, so that the hub can find readers that take no bytes.
@@ -30,10 +34,28 @@ class Stream:
     Times are of the loop's clock, in seconds.
     """
 
+    __slots__ = (
+        "abort",
+        "carried",
+        "closing",
+        "cohort",
+        "cursor",
+        "end_reason",
+        "ends_at",
+        "heartbeat_at",
+        "hub",
+        "lost",
+        "outcome",
+        "probe",
+        "reader",
+        "retry",
+        "sending_since",
+        "waiter",
+    )
+
     def __init__(self, hub: Hub, reader: Reader, wanted: Filter, cursor: int) -> None:
         self.hub = hub
         self.reader = reader
-        self.filter = wanted
         self.cohort = Cohort(frozenset(), wanted)  # until the reader's rights are known
         self.cursor = cursor
         self.lost = ""
@@ -41,7 +63,7 @@ class Stream:
         self.closing: str = ""
         self.retry: int | None = None
         self.sending_since: float | None = None
-        self.abort: Callable[[], object] = lambda: None
+        self.abort: Callable[[], object] = nothing
         self.ends_at = float("inf")
         self.end_reason = ""
         self.outcome = "left"  # why it ended: by its client, unless we did it

@@ -32,6 +32,7 @@ class Client:
     body: bytes = b""
     ended: bool = False
     writes: list[int] = field(default_factory=list)
+    request: asyncio.Task[None] = field(init=False)  # of the server, which a test may cancel
     _inbox: asyncio.Queue[dict[str, Any]] = field(default_factory=asyncio.Queue)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
     may_write: asyncio.Event = field(default_factory=asyncio.Event)
@@ -132,7 +133,7 @@ async def connected(
         headers["authorization"] = await bearer(user)
     client._inbox.put_nowait({"type": "http.request", "body": b"", "more_body": False})
     application = EventStreamConsumer.as_asgi()
-    running = asyncio.create_task(
+    client.request = asyncio.create_task(
         application(scope(query, method, **headers), client.receive, client.send)
     )
     try:
@@ -141,7 +142,9 @@ async def connected(
         client.may_write.set()
         client.leave()
         async with asyncio.timeout(DEADLINE):
-            await running
+            await asyncio.wait([client.request])
+        if not client.request.cancelled():
+            client.request.result()
 
 
 @asynccontextmanager

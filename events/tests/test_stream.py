@@ -250,6 +250,15 @@ async def test_a_client_that_leaves_silences_nobody(hub: Hub, reader: User) -> N
         assert len(hub.streams) == 1
 
 
+async def test_a_request_that_its_server_gives_up_leaves_no_stream(hub: Hub, reader: User) -> None:
+    async with streaming(reader) as client:
+        (stream,) = hub.streams
+        client.request.cancel()
+        await asyncio.wait([client.request])
+        assert hub.streams == set()
+        assert stream.reader.streams == set()
+
+
 async def test_a_client_that_takes_no_bytes_is_closed_and_delays_nobody(
     settings: Any, hub: Hub, reader: User
 ) -> None:
