@@ -82,7 +82,7 @@ def test_every_answer_is_a_declared_one(api: Any, method: str, mode: GenerationM
     for operation in operations:
 
         @settings(
-            max_examples=20,
+            max_examples=10,
             deadline=None,
             derandomize=True,
             database=None,

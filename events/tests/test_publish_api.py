@@ -185,8 +185,9 @@ def failing() -> list[Record]:
 
 @pytest.mark.asyncio
 async def test_publishers_at_once_are_each_answered_the_right_positions(
-    hub: Hub, publisher: User, reader: User
+    hub: Hub, publisher: User, reader: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(publishing, "PLACING_TIMEOUT", 60)  # a busy machine may take its time
     publishers, turns, size = 8, 3, 5
 
     def work(number: int) -> list[list[dict[str, Any]]]:

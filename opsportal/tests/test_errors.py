@@ -57,7 +57,7 @@ BODIES: dict[str, tuple[bytes, str]] = {
     "deep objects": (b'{"a":' * 50_000 + b"1" + b"}" * 50_000, JSON),
     "depth in a field": (b'{"tags": ' + b"[" * 900 + b"]" * 900 + b"}", JSON),
     "a body beyond 1 MB": (b'{"name": "' + b"x" * 1_100_000 + b'"}', JSON),
-    "many fields": (b"{" + b",".join(b'"f%d": 1' % n for n in range(20_000)) + b"}", JSON),
+    "many fields": (b"{" + b",".join(b'"f%d": 1' % n for n in range(5_000)) + b"}", JSON),
     "a NUL": (b'{"name": "a\\u0000", "username": "\\u0000", "refresh": "\\u0000"}', JSON),
     "a NUL in a name": (b'{"\\u0000": 1}', JSON),
     "lone surrogates": (b'{"name": "\\ud800", "username": "\\udfff", "refresh": "\\ud800"}', JSON),

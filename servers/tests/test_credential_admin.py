@@ -25,7 +25,7 @@ SECRET, PASSPHRASE = "swordfish-ünï", "open sesame"
 def new_key(passphrase: str | None = None) -> str:
     return (
         asyncssh.generate_private_key("ssh-ed25519")
-        .export_private_key(passphrase=passphrase)
+        .export_private_key(passphrase=passphrase, rounds=50)
         .decode()
     )
 

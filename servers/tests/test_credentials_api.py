@@ -28,7 +28,7 @@ SECRET = "swordfish"
 PASSWORD = {"name": "ops", "kind": "password", "secret": SECRET}
 KEY = asyncssh.generate_private_key("ssh-ed25519")
 PEM = KEY.export_private_key().decode()
-LOCKED = KEY.export_private_key(passphrase="opensesame").decode()
+LOCKED = KEY.export_private_key(passphrase="opensesame", rounds=50).decode()
 FINGERPRINT = KEY.get_fingerprint()
 WITHOUT_SECRETS = {"id", "name", "kind", "fingerprint", "created_at", "updated_at"}
 
