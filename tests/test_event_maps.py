@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 from django.core import serializers as django_serializers
 from django.core.exceptions import FieldDoesNotExist
-from django.db import NotSupportedError, connection, models, transaction
+from django.db import NotSupportedError, connection, transaction
 from django.db.models import F, Value
 from django.db.models.functions import Lower
 from django.test.utils import CaptureQueriesContext
 
+from events import log
 from events.catalogue import catalogue
 from events.models import Event
 from servers.models import Environment, Server
@@ -280,7 +281,7 @@ def test_a_change_whose_event_cannot_be_written_is_not_made(
     def broken(*_: Any, **__: Any) -> None:
         raise RuntimeError("no log")
 
-    monkeypatch.setattr(models.QuerySet, "bulk_create", broken)
+    monkeypatch.setattr(log, "append", broken)
     with pytest.raises(RuntimeError):
         make().save()
     assert not Server.objects.exists()

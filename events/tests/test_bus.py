@@ -8,6 +8,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.core.exceptions import ImproperlyConfigured
 from django.db import transaction
+from django.forms import model_to_dict
 from django.utils import timezone
 from rest_framework import serializers
 
@@ -21,7 +22,7 @@ from events.api import (
     declare,
     emit,
 )
-from events.bus import Draft, emit_many
+from events.bus import Draft, append, emit_many
 from events.catalogue import SystemEvent, catalogue
 from events.models import Event
 from events.tests.conftest import Note, NoteEvent
@@ -115,10 +116,19 @@ def test_any_text_is_kept_as_it_is(text: str) -> None:
 
 def test_the_log_keeps_what_a_database_has_no_letters_for() -> None:
     """A type whose schema allows it, as the lines of a run do, may hold any character."""
-    event = Event(type="x", timestamp=timezone.now())
-    event.audience, event.data = [], {"line": "\x00\ud800"}
-    event.save()
+    event = Event(type="x", timestamp=timezone.now(), audience=[], data={"line": "\x00\ud800"})
+    append([event])
     assert Event.objects.get().data == {"line": "\x00\ud800"}
+
+
+def test_what_is_appended_is_what_is_read_in_order_and_to_the_microsecond() -> None:
+    alice = User.objects.create(username="álice")
+    with acting(lambda: alice, "request-1"):
+        appended = emit_many([Draft(WRITTEN, {"text": f"line {n}\n"}) for n in range(1_200)])
+    rows = list(Event.objects.order_by("pk"))
+    assert [model_to_dict(row) for row in rows] == [model_to_dict(event) for event in appended]
+    assert [row.timestamp for row in rows] == [event.timestamp for event in appended]
+    assert not any(event._state.adding for event in appended)
 
 
 def test_the_actor_is_whoever_acts() -> None:

@@ -54,7 +54,7 @@ def test_a_change_whose_event_cannot_be_appended_is_not_committed(
     user = User.objects.create(username="before")
     with transaction.atomic():
         User.objects.filter(pk=user.pk).update(username="after")
-        monkeypatch.setattr(Event.objects, "bulk_create", failing)
+        monkeypatch.setattr(log, "append", failing)
         with pytest.raises(OperationalError):
             emit(NoteEvent.WRITTEN, {"text": "a"})
     user.refresh_from_db()
