@@ -11,7 +11,7 @@ import multiprocessing
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from channels.layers import get_channel_layer
 from django.db import transaction
@@ -19,7 +19,7 @@ from django.db import transaction
 from benchmarks import pace
 from benchmarks.load import EVENT
 from benchmarks.portals import at_the_start
-from benchmarks.writer import STATUSES, change, prepared
+from benchmarks.writer import change, prepared, revise
 from events import metrics
 from events.audience import group_name
 from events.relay import relay
@@ -33,11 +33,11 @@ SILENCE = 15  # seconds
 def write(writers: int, seconds: float, batch: int, rate: float, how: str = "save") -> None:
     """Prints what each of so many processes has done, `rate` being that of all together.
 
-    `how`, of a batch: `bulk_update` gives each row values of its own, `update` all the same.
+    `how` is a key of HOW.
     """
     context = multiprocessing.get_context("fork")
     ready, begin, results = context.Barrier(writers + 1), context.Event(), context.SimpleQueue()
-    arguments = (seconds, batch, rate / writers, update if how == "update" else change)
+    arguments = (seconds, batch, rate / writers, HOW[how])
 
     def work(number: int) -> None:
         servers = prepared(batch)
@@ -87,11 +87,15 @@ def emit(
     return {"name": servers[0].name, "emitted": emitted, "committed": committed, "lag": lag}
 
 
-def update(servers: list[Server], numbers: range) -> None:
-    """One value for all, as when somebody changes a selection."""
-    status = STATUSES[numbers.start // len(numbers) % 2]
-    rows = Server.objects.filter(pk__in=[server.pk for server in servers])
-    rows.update(status=status, last_test_message=pace.mark(numbers.start))
+def bulk_update(servers: list[Server], numbers: range) -> None:
+    """A statement that names the values of each row."""
+    for server, number in zip(servers, numbers, strict=True):
+        revise(server, number)
+    Server.objects.bulk_update(servers, ["status", "last_test_message"])
+
+
+# Django's names, and what does it.
+HOW: Final = {"save": change, "bulk_update": bulk_update, "update": change}
 
 
 def stamp(committed: list[tuple[int, int]], numbers: range) -> None:
