@@ -109,7 +109,8 @@ def append(events: list[Event]) -> None:
     ]
     with connection.cursor() as cursor:
         cursor.execute(statement, [json.dumps(rows, default=str)])
-        for event, (event.pk,) in zip(events, cursor.fetchall(), strict=True):
+        for event, row in zip(events, cursor.fetchall(), strict=True):
+            event.pk = row[0]
             event._state.adding, event._state.db = False, connection.alias
 
 
@@ -119,7 +120,7 @@ def _insertion() -> tuple[str, list[Field[Any, Any]]]:
     given = ("id", "position")  # by the database, and by `sequence`
     fields = [field for field in Event._meta.concrete_fields if field.name not in given]
     names = ", ".join(field.column for field in fields)
-    types = ", ".join(f"{field.column} {field.db_type(connection)}" for field in fields)
+    types = ", ".join(f"{field.column} {field.cast_db_type(connection)}" for field in fields)
     statement = (
         f"INSERT INTO events_event ({names})"
         f" SELECT * FROM json_to_recordset(%s) AS event ({types}) RETURNING id"

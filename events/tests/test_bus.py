@@ -116,7 +116,8 @@ def test_any_text_is_kept_as_it_is(text: str) -> None:
 
 def test_the_log_keeps_what_a_database_has_no_letters_for() -> None:
     """A type whose schema allows it, as the lines of a run do, may hold any character."""
-    event = Event(type="x", timestamp=timezone.now(), audience=[], data={"line": "\x00\ud800"})
+    event = Event(type="x", timestamp=timezone.now())
+    event.audience, event.data = [], {"line": "\x00\ud800"}
     append([event])
     assert Event.objects.get().data == {"line": "\x00\ud800"}
 
