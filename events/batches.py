@@ -28,14 +28,12 @@ class Batches(Generic[Item, Result]):
     One batch is at work at a time. After it the next gathers for a while in proportion to its
     size, so that the rate of batches stays bounded whatever the rate of items. `work` returns a
     result for each item, in order; where it raises, each of its items gets BatchFailed.
-    `waiting` is how many callers have no result yet.
     """
 
     def __init__(self, work: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]]) -> None:
         self._work = work
         self._queue: list[tuple[Item, asyncio.Future[Result]]] = []
         self._task: asyncio.Task[None] | None = None
-        self.waiting = 0
 
     async def result(self, item: Item) -> Result:
         """The result of the work for this item. A caller that is cancelled disturbs no other."""
@@ -44,11 +42,7 @@ class Batches(Generic[Item, Result]):
         if self._task is None or self._task.done():
             # A context of its own: the first caller's request is not the others'.
             self._task = asyncio.get_running_loop().create_task(self._run(), context=Context())
-        self.waiting += 1
-        try:
-            return await future
-        finally:
-            self.waiting -= 1
+        return await future
 
     async def _run(self) -> None:
         while self._queue:

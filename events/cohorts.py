@@ -12,7 +12,7 @@ from events.audience import USER_PREFIX
 from events.log import Entry
 from events.ring import Ring
 
-CHUNK_BYTES: Final = 12 * 1024  # in one write; as much waits for each reader that takes no bytes
+CHUNK_BYTES: Final = 20 * 1024  # in one write; as much waits for each reader that takes no bytes
 CHUNK_EVENTS: Final = 500  # the most that one chunk looks through
 CACHED_CHUNKS: Final = 256  # of CHUNK_BYTES and little more each
 

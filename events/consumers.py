@@ -106,15 +106,15 @@ class EventStreamConsumer(AsyncHttpConsumer):
         """
         arrival = Arrival(self.scope, parameters.ticket)
         screen(arrival)
-        hub.check_room(arriving=identities().waiting)
-        while True:
-            endings = hub.endings
-            identity = await identities().result(arrival)
-            if isinstance(identity, Refused):
-                raise identity
-            cursor = await hub.position(parameters.last_event_id)
-            if not hub.has_ended(identity.pk, since=endings):
-                return identity, cursor
+        with hub.reserve():
+            while True:
+                endings = hub.endings
+                identity = await identities().result(arrival)
+                if isinstance(identity, Refused):
+                    raise identity
+                cursor = await hub.position(parameters.last_event_id)
+                if not hub.has_ended(identity.pk, since=endings):
+                    return identity, cursor
 
     async def _stream(self, stream: Stream, gzip: bool) -> None:
         """What is held here and above is held once for each open stream."""

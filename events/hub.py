@@ -11,7 +11,8 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from contextvars import Context
 from datetime import datetime
 from functools import partial
@@ -74,6 +75,7 @@ class Hub:
         self.ring = Ring(int(conf.get("EVENTS_RING_SIZE")), int(conf.get("EVENTS_RING_BYTES")), 0)
         self.flushed = 0
         self.streams: set[Stream] = set()
+        self.arriving = 0  # of clients whose streams are about to be opened
         self._readers = Readers(self._read_rights, self._admit)
         self.draining = False
         self.repaired_at: datetime | None = None
@@ -240,9 +242,10 @@ class Hub:
         self.loop.call_soon(self._rest, started)  # behind all that were woken
 
     def _rest(self, started: float) -> None:
-        """As long as all the writes took: at least half of the time is for whoever arrives."""
+        """Where somebody arrives, as long as all the writes took: half of the time is for them."""
         now = time.monotonic()
-        self._rests_until = max(self._rests_until, now + (now - started))
+        if self.arriving:
+            self._rests_until = max(self._rests_until, now + (now - started))
 
     def _place_probe(self, after: int) -> None:
         """One stream, whichever, times the first event of a flush: more would cost too much."""
@@ -277,11 +280,20 @@ class Hub:
                 await asyncio.shield(self.reconcile())
         return last_event_id
 
-    def check_room(self, arriving: int = 0) -> None:
-        """Raises Draining or TooManyStreams where one more would not be let in, whoever it is.
+    @contextmanager
+    def reserve(self) -> Iterator[None]:
+        """A place for a client whose stream is about to be opened.
 
-        `arriving` is how many others are about to open a stream.
+        Raises Draining or TooManyStreams where one more would not be let in, whoever it is.
         """
+        self._check_room(self.arriving)
+        self.arriving += 1
+        try:
+            yield
+        finally:
+            self.arriving -= 1
+
+    def _check_room(self, arriving: int = 0) -> None:
         if self.draining:
             raise Draining
         if len(self.streams) + arriving >= conf.get("EVENTS_MAX_STREAMS"):
@@ -293,7 +305,7 @@ class Hub:
         It delivers nothing until the user's rights, which are read now unless they are known,
         have come: `await stream.admitted()`. Raises Draining or TooManyStreams.
         """
-        self.check_room()
+        self._check_room()
         if self._readers.count_streams(pk) >= conf.get("EVENTS_MAX_STREAMS_PER_USER"):
             raise TooManyStreams(of_user=True)
         reader = self._readers.get(pk)

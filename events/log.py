@@ -119,7 +119,7 @@ def _insertion() -> tuple[str, list[Field[Any, Any]]]:
     """The statement for any number of events, in PostgreSQL's words, and the fields it takes."""
     given = ("id", "position")  # by the database, and by `sequence`
     fields = [field for field in Event._meta.concrete_fields if field.name not in given]
-    names = ", ".join(field.column for field in fields)
+    names = ", ".join(f"{field.column}" for field in fields)
     types = ", ".join(f"{field.column} {field.cast_db_type(connection)}" for field in fields)
     statement = (
         f"INSERT INTO events_event ({names})"

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import pytest_asyncio
 from asgiref.sync import sync_to_async
 from channels.layers import get_channel_layer
 from django.contrib.auth.models import User
@@ -171,25 +172,41 @@ async def test_a_burst_is_read_in_bounded_writes(hub: Hub, reader: User) -> None
         assert max(client.writes) < CHUNK_BYTES + 12_000
 
 
-@pytest.mark.asyncio
-async def test_writes_that_take_long_are_followed_by_as_long_a_rest(
-    hub: Hub, reader: User, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Or a process with very many streams would do nothing but write, and let nobody in."""
-    taken, wake = 0.3, Stream.wake
+TAKEN = 0.3  # seconds, as many thousand writes take
+
+
+@pytest_asyncio.fixture
+async def slow_writes(hub: Hub, reader: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    wake = Stream.wake
 
     def wake_slowly(stream: Stream) -> None:
-        time.sleep(taken)  # as a thousand writes do
+        time.sleep(TAKEN)
         wake(stream)
 
     hub.open(0, reader.pk, Filter())
     monkeypatch.setattr(Stream, "wake", wake_slowly)
-    await aplace("first")
-    await reaches(hub, 1)
+
+
+@pytest.mark.asyncio
+async def test_writes_that_take_long_are_followed_by_as_long_a_rest(
+    slow_writes: None, hub: Hub
+) -> None:
+    """Or a process with very many streams would do nothing but write, and let nobody in."""
+    with hub.reserve():
+        await aplace("first")
+        await reaches(hub, 1)
     began = time.monotonic()
     await aplace("second")
     await reaches(hub, 2)
-    assert time.monotonic() - began > 1.5 * taken  # the rest, and the writes
+    assert time.monotonic() - began > 1.5 * TAKEN  # the rest, and the writes
+
+
+@pytest.mark.asyncio
+async def test_nobody_rests_longer_than_the_window_for_nobody(slow_writes: None, hub: Hub) -> None:
+    await aplace("first")
+    await reaches(hub, 1)
+    assert hub.window < TAKEN
+    assert hub._rests_until < time.monotonic()
 
 
 @pytest.mark.asyncio
