@@ -145,7 +145,6 @@ def _median(values: list[Any]) -> Any:
 
 
 def conditions(command: str) -> dict[str, str]:
-    described = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True)
     model = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     cores = f"{os.cpu_count()} shared cores of {model[1] if model else platform.machine()}"
     return {
@@ -155,9 +154,21 @@ def conditions(command: str) -> dict[str, str]:
             + [f"{name} {version(name)}" for name in PACKAGES]
             + [f"{name} {program_version(*program)}" for name, program in SERVERS.items()]
         ),
-        "commit": described.stdout.decode().strip(),
+        "commit": commit(),
         "command": command,
     }
+
+
+def commit() -> str:
+    """That of the code which runs, `-dirty` where a file is changed that is none of the outcome."""
+    code = [".", ":!benchmarks/results", ":!docs", ":!*.md"]
+    changed = _git("status", "--porcelain", "--untracked-files=no", "--", *code)
+    return _git("rev-parse", "--short", "HEAD") + ("-dirty" if changed else "")
+
+
+def _git(*arguments: str) -> str:
+    asked = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True)
+    return asked.stdout.strip()
 
 
 def write(name: str, command: str, results: Any, **settings: object) -> None:
