@@ -19,7 +19,7 @@ from django.db import transaction
 from benchmarks import pace
 from benchmarks.load import EVENT
 from benchmarks.portals import at_the_start
-from benchmarks.writer import change, prepared, revise
+from benchmarks.writer import STATUSES, change, prepared, revise
 from events import metrics
 from events.audience import group_name
 from events.relay import relay
@@ -94,8 +94,25 @@ def bulk_update(servers: list[Server], numbers: range) -> None:
     Server.objects.bulk_update(servers, ["status", "last_test_message"])
 
 
-# Django's names, and what does it.
-HOW: Final = {"save": change, "bulk_update": bulk_update, "update": change}
+def update(servers: list[Server], numbers: range) -> None:
+    """One value for all, as when somebody changes a selection."""
+    status = STATUSES[numbers.start // len(numbers) % 2]
+    rows = Server.objects.filter(pk__in=[server.pk for server in servers])
+    rows.update(status=status, last_test_message=pace.mark(numbers.start))
+
+
+def save_silently(servers: list[Server], numbers: range) -> None:
+    """As `change` of one, but of which no event is made: what Django and PostgreSQL take alone."""
+    revise(servers[0], numbers[0])
+    servers[0].save_base(raw=True, update_fields=frozenset(["status", "last_test_message"]))
+
+
+HOW: Final = {
+    "save": change,
+    "save_silently": save_silently,
+    "bulk_update": bulk_update,
+    "update": update,
+}
 
 
 def stamp(committed: list[tuple[int, int]], numbers: range) -> None:

@@ -68,9 +68,15 @@ COLUMNS: Final[dict[str, dict[str, str]]] = {
     "emission": {
         "": "measured",
         "writers": "writers",
-        "events/s": "events a second",
-        "CPU-ms an event": "CPU milliseconds an event",
+        "changes/s": "changes a second",
+        "CPU-ms a change": "CPU milliseconds a change",
         "from commit to published, ms": "from commit to published, ms",
+    },
+    "servers": {
+        "server": "server",
+        "version": "version",
+        "events/s": "events a second",
+        **STREAMS,
     },
     "polling": {
         "": "how",

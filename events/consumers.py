@@ -56,7 +56,6 @@ class EventStreamConsumer(AsyncHttpConsumer):
         A body has no meaning here, and none is waited for.
         """
         self.scope, self.base_send = scope, send
-        await receive()
         offered = dict(scope["headers"]).get(b"x-request-id", b"").decode("latin-1")
         with acting(nobody, request_id(offered)):  # which the task takes with it
             self._pump = asyncio.create_task(self.handle(b""))
@@ -134,7 +133,8 @@ class EventStreamConsumer(AsyncHttpConsumer):
         if gzip:
             headers.append(GZIP)
         await self.send_headers(status=200, headers=headers)
-        self.scope["headers"].clear()  # the server's own, which it would keep as long as the stream
+        if isinstance(self.scope["headers"], list):
+            self.scope["headers"].clear()  # the server's own, held as long as the stream is open
         types = [name for name in catalogue.types if readable(name, stream)]
         frame = wire.open_frame(stream.cursor, hub.heartbeat, types)
         await self._write(
