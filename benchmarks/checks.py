@@ -145,7 +145,7 @@ def main() -> None:
             results += run("PostgreSQL, Redis", portal)
     for result in results:
         print(", ".join(f"{name}: {value}" for name, value in result.items()))
-    measuring.write("checks", "python -m benchmarks.checks", results, **SETTINGS)
+    measuring.write("checks", results, **SETTINGS)
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ def main() -> None:
         | measuring.median_of(same)
         for (rate, gzip), same in found.items()
     ]
-    measuring.write("compression", "python -m benchmarks.compression", rows)
+    measuring.write("compression", rows)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import statistics
-import sys
 import time
 from collections import Counter
 from contextlib import ExitStack
@@ -124,8 +123,7 @@ def main() -> None:
         results.append({"measured": "one by one"} | overhead(webs[0], token, options.rounds))
     for result in results:
         print(", ".join(f"{key}: {value}" for key, value in result.items()))
-    command = " ".join(["python -m benchmarks.deduplication", *sys.argv[1:]])
-    measuring.write("deduplication", command, results)
+    measuring.write("deduplication", results)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,6 @@ Writes benchmarks/results/emission.json. Takes about two minutes.
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from contextlib import ExitStack
 from functools import partial
@@ -127,7 +126,7 @@ def main() -> None:
                 print(", ".join(f"{key}: {value}" for key, value in row.items()), flush=True)
                 rows.setdefault(name, []).append(row)
     results = [measuring.median_of(found) for found in rows.values()]
-    measuring.write("emission", " ".join(["python -m benchmarks.emission", *sys.argv[1:]]), results)
+    measuring.write("emission", results)
 
 
 if __name__ == "__main__":

@@ -97,7 +97,7 @@ def main() -> None:
             results.append(run("PostgreSQL, Redis", portal, webs=3))
     for result in results:
         print(", ".join(f"{name}: {value}" for name, value in result.items()))
-    measuring.write("latency", "python -m benchmarks.latency", results)
+    measuring.write("latency", results)
 
 
 if __name__ == "__main__":

@@ -127,7 +127,7 @@ def main() -> None:
             browser.close()
     for result in results:
         print(", ".join(f"{name}: {value}" for name, value in result.items()))
-    measuring.write("long_log", "python -m benchmarks.long_log", results)
+    measuring.write("long_log", results)
 
 
 if __name__ == "__main__":

@@ -171,8 +171,10 @@ def _git(*arguments: str) -> str:
     return asked.stdout.strip()
 
 
-def write(name: str, command: str, results: Any, **settings: object) -> None:
-    """The result file of this name; `settings` are those of the project that were not its own."""
+def write(name: str, results: Any, **settings: object) -> None:
+    """The result file of the program of this name, as it was called; `settings` are those of the
+    project that were not its own."""
+    command = " ".join([f"python -m benchmarks.{name}", *sys.argv[1:]])
     found = {"conditions": conditions(command) | settings, "results": results}
     text = json.dumps(found, indent=2)
     (RESULTS / f"{name}.json").write_text(text + "\n")

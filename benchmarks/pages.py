@@ -341,7 +341,7 @@ def main() -> None:
             browser.close()
     for result in busy:
         print(", ".join(f"{name}: {value}" for name, value in result.items()))
-    measuring.write("pages", "python -m benchmarks.pages", {"changes": changes, "storms": busy})
+    measuring.write("pages", {"changes": changes, "storms": busy})
 
 
 if __name__ == "__main__":

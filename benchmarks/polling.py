@@ -27,7 +27,6 @@ import argparse
 import asyncio
 import json
 import subprocess
-import sys
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -218,7 +217,7 @@ def main() -> None:
     results = [{"how": name} | shared | row for name, row in rows.items()]
     for result in results:
         print(", ".join(f"{key}: {value}" for key, value in result.items()))
-    measuring.write("polling", " ".join(["python -m benchmarks.polling", *sys.argv[1:]]), results)
+    measuring.write("polling", results)
 
 
 if __name__ == "__main__":

@@ -78,7 +78,7 @@ def main() -> None:
         for sets, row in medians.items()
     ]
     print(f"{SETS} sets cost {rows[-1]['times the CPU of one set']} times what one costs")
-    measuring.write("rights", "python -m benchmarks.rights", rows)
+    measuring.write("rights", rows)
 
 
 if __name__ == "__main__":

@@ -120,7 +120,7 @@ def main() -> None:
         row["fitted CPU-seconds"] = round(of, 2)
     print(fit)
     if not options.quick:
-        measuring.write("scale", "python -m benchmarks.scale", {"fit": [fit], "runs": rows})
+        measuring.write("scale", {"fit": [fit], "runs": rows})
 
 
 if __name__ == "__main__":

@@ -103,7 +103,7 @@ def main() -> None:
         | measuring.median_of(found)
         for (name, rate), found in rows.items()
     ]
-    measuring.write("servers", " ".join(["python -m benchmarks.servers", *sys.argv[1:]]), results)
+    measuring.write("servers", results)
 
 
 if __name__ == "__main__":

@@ -84,7 +84,7 @@ def main() -> None:
         results = asyncio.run(run(portal, admin, viewer))
     for result in results:
         print(", ".join(f"{name}: {value}" for name, value in result.items()))
-    measuring.write("stalled", "python -m benchmarks.stalled", results)
+    measuring.write("stalled", results)
 
 
 if __name__ == "__main__":

@@ -83,7 +83,7 @@ def main() -> None:
     for _ in range(options.rounds):
         rows.append(run(options.streams))
         print(rows[-1], flush=True)
-    measuring.write("storm", "python -m benchmarks.storm", [measuring.median_of(rows)])
+    measuring.write("storm", [measuring.median_of(rows)])
 
 
 if __name__ == "__main__":

@@ -125,7 +125,7 @@ def main() -> None:
     names = [name for name in names if not left_out(name)]
     results = run(names, options.rates, options.streams, options.seconds, options.rounds)
     print_ratios(results)
-    measuring.write("streams", "python -m benchmarks.streams", results)
+    measuring.write("streams", results)
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ def main() -> None:
         | measuring.median_of(same)
         for window, same in found.items()
     ]
-    measuring.write("window", "python -m benchmarks.window", rows)
+    measuring.write("window", rows)
 
 
 if __name__ == "__main__":

@@ -23,17 +23,13 @@ class InvalidSubject(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """An event before it is validated. The fields are the arguments of `emit`.
-
-    `is_valid` says that the data is of its type's form already, as `payload.represent` makes it.
-    """
+    """An event before it is validated. The fields are the arguments of `emit`."""
 
     type: str
     data: Mapping[str, Any]
     permissions: Sequence[str] | None = None
     users: Sequence[Any] = ()
     subject: str = ""
-    is_valid: bool = False
 
 
 def emit(
@@ -79,7 +75,7 @@ def prepare(draft: Draft) -> Event:
     """The event, valid and not yet in the log. Raises what `emit` raises."""
     event_type = catalogue.type(draft.type)
     actor = context.actor()
-    data = draft.data if draft.is_valid else payload.validated(event_type, draft.data)
+    data = payload.validated(event_type, draft.data)
     return Event(  # type: ignore[misc]
         type=event_type.name,
         subject=_subject(draft.subject),

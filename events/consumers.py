@@ -42,8 +42,6 @@ RETRY_AFTER = 5  # seconds, jittered, after which a refused client is asked to r
 class EventStreamConsumer(AsyncHttpConsumer):
     """`GET /api/v1/events/stream`, as docs/protocol.md says."""
 
-    channel_layer_alias = ""  # resolves to no layer: no channel and no receive loop a stream
-
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._pump: asyncio.Task[None] | None = None
@@ -52,19 +50,23 @@ class EventStreamConsumer(AsyncHttpConsumer):
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Streams in a task of its own, while this one waits for the client to go.
 
-        Without Channels' dispatch, which would hold a third task and its waiting for each stream.
+        Without Channels' dispatch, which would hold a third task and its waiting for each stream,
+        and without a channel: only the hub receives.
         A body has no meaning here, and none is waited for.
         """
         self.scope, self.base_send = scope, send
-        offered = dict(scope["headers"]).get(b"x-request-id", b"").decode("latin-1")
-        with acting(nobody, request_id(offered)):  # which the task takes with it
-            self._pump = asyncio.create_task(self.handle(b""))
+        self._pump = self._start()
         try:
             while (await receive())["type"] != "http.disconnect":
                 pass
         finally:
             self._pump.cancel()
             await asyncio.gather(self._pump, return_exceptions=True)
+
+    def _start(self) -> asyncio.Task[None]:
+        offered = dict(self.scope["headers"]).get(b"x-request-id", b"").decode("latin-1")
+        with acting(nobody, request_id(offered)):  # which the task takes with it
+            return asyncio.create_task(self.handle(b""))
 
     async def handle(self, body: bytes) -> None:
         try:
@@ -88,6 +90,7 @@ class EventStreamConsumer(AsyncHttpConsumer):
         hub = await get_hub()
         try:
             identity, cursor = await self._admit(hub, parameters)
+            ends = ends_of(identity, hub.time())
             stream = hub.open(cursor, identity.pk, parameters.filter)
         except Draining:
             raise unavailable("This process is about to stop.") from None
@@ -95,7 +98,8 @@ class EventStreamConsumer(AsyncHttpConsumer):
             raise unavailable("The stream cannot be opened now.") from None
         except TooManyStreams as error:
             raise too_many(error) from error
-        set_ends(stream, identity)
+        for moment, reason in ends:
+            stream.end_at(moment, reason)
         return stream, parameters.accepts_gzip and hub.compress
 
     async def _admit(self, hub: Hub, parameters: StreamParameters) -> tuple[Identity, int]:
@@ -133,8 +137,8 @@ class EventStreamConsumer(AsyncHttpConsumer):
         if gzip:
             headers.append(GZIP)
         await self.send_headers(status=200, headers=headers)
-        if isinstance(self.scope["headers"], list):
-            self.scope["headers"].clear()  # the server's own, held as long as the stream is open
+        if ABORT in self.scope:  # the server is ours: it holds these as long as the stream is open
+            self.scope["headers"].clear()
         types = [name for name in catalogue.types if readable(name, stream)]
         frame = wire.open_frame(stream.cursor, hub.heartbeat, types)
         await self._write(
@@ -188,13 +192,16 @@ def readable(event_type: str, stream: Stream) -> bool:
     return cohort.filter.names(event_type) and not cohort.rights.isdisjoint(audience)
 
 
-def set_ends(stream: Stream, identity: Identity) -> None:
-    """Each stream ends with its token, and rotates after a jittered lifetime."""
+def ends_of(identity: Identity, now: float) -> list[tuple[float, str]]:
+    """When and why a stream ends: it rotates after a jittered lifetime, and ends with its token.
+
+    `now` and the moments are of the loop's clock.
+    """
     lifetime = conf.get("EVENTS_STREAM_LIFETIME") * random.uniform(0.8, 1.2)
-    now = stream.hub.time()
-    stream.end_at(now + lifetime, "lifetime")
+    ends = [(now + lifetime, "lifetime")]
     if identity.expires_at is not None:
-        stream.end_at(now + identity.expires_at - time.time(), "token_expired")
+        ends.append((now + identity.expires_at - time.time(), "token_expired"))
+    return ends
 
 
 def not_begun(stream: Stream) -> Refused:

@@ -94,17 +94,20 @@ def of_types(names: Collection[str]) -> Q:
 
 
 def append(events: list[Event]) -> None:
-    """Inserts them in order, in one statement, and gives them their primary keys.
+    """Inserts them in order, and gives them their primary keys. To be called in a transaction.
 
-    To be called in a transaction. What a writer waits for longest is here, so that PostgreSQL gets
-    one parameter: the ORM binds one for each column of each row.
+    On PostgreSQL by one statement with one parameter, as each writer waits for it: the ORM binds
+    one for each column of each row.
     """
     if connection.vendor != "postgresql":
         Event.objects.bulk_create(events)
         return
     statement, fields = _insertion()
     rows = [
-        {field.column: field.get_prep_value(field.value_from_object(event)) for field in fields}
+        {
+            field.column: field.get_db_prep_save(field.value_from_object(event), connection)
+            for field in fields
+        }
         for event in events
     ]
     with connection.cursor() as cursor:

@@ -128,7 +128,7 @@ def _drafts(
 ) -> Iterator[Draft]:
     if event_type is not None:
         data = payload.represent(catalogue.type(event_type.value), instance, extra)
-        yield Draft(event_type.value, data, subject=subject_of(instance), is_valid=True)
+        yield Draft(event_type.value, data, subject=subject_of(instance))
 
 
 def _change_drafts(

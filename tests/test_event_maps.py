@@ -14,6 +14,7 @@ from django.db.models.functions import Lower
 from django.test.utils import CaptureQueriesContext
 
 from events import log
+from events.api import InvalidEventData
 from events.catalogue import catalogue
 from events.models import Event
 from servers.models import Environment, Server
@@ -285,6 +286,27 @@ def test_a_change_whose_event_cannot_be_written_is_not_made(
     with pytest.raises(RuntimeError):
         make().save()
     assert not Server.objects.exists()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda server: server.save(),
+        lambda server: Server.objects.update(status="nonsense"),
+        lambda server: Server.objects.bulk_update([server], ["status"]),
+    ],
+    ids=["save", "update", "bulk_update"],
+)
+def test_a_change_of_which_no_valid_event_can_be_made_is_refused(
+    change: Callable[[Server], object],
+) -> None:
+    server = make()
+    server.save()
+    server.status = "nonsense"
+    with pytest.raises(InvalidEventData, match="status"), transaction.atomic():
+        change(server)
+    assert Server.objects.get().status == "unknown"
+    assert not Event.objects.filter(type="server.status_changed").exists()
 
 
 @pytest.mark.parametrize(

@@ -146,7 +146,7 @@ def test_a_walk_gives_each_readable_event_once_and_in_order(
     write_at_random(chance, [user for user, _ in cast.values()])
     user, keys = cast[name]
     for wanted in FILTERS:
-        query = query_of(wanted, limit=chance.choice([2, 7, 500]))
+        query = query_of(wanted, limit=chance.choice([1 if "actor" in wanted else 2, 7, 500]))
         up = list(pages(user, query, "after", 0))
         assert [n for page in up for n in ids(page)] == expected(keys, wanted), wanted
         assert up[-1]["cursor"] == LENGTH

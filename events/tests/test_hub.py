@@ -195,18 +195,18 @@ async def test_writes_that_take_long_are_followed_by_as_long_a_rest(
     with hub.reserve():
         await aplace("first")
         await reaches(hub, 1)
-    began = time.monotonic()
-    await aplace("second")
-    await reaches(hub, 2)
+        began = time.monotonic()
+        await aplace("second")
+        await reaches(hub, 2)
     assert time.monotonic() - began > 1.5 * TAKEN  # the rest, and the writes
 
 
 @pytest.mark.asyncio
-async def test_nobody_rests_longer_than_the_window_for_nobody(slow_writes: None, hub: Hub) -> None:
+async def test_the_rest_is_short_where_nobody_arrives(slow_writes: None, hub: Hub) -> None:
     await aplace("first")
     await reaches(hub, 1)
-    assert hub.window < TAKEN
-    assert hub._rests_until < time.monotonic()
+    await asyncio.sleep(0)  # in which the hub takes its rest
+    assert hub._rests_until < time.monotonic() + TAKEN / 2
 
 
 @pytest.mark.asyncio

@@ -254,7 +254,8 @@ async def test_a_request_that_its_server_gives_up_leaves_no_stream(hub: Hub, rea
     async with streaming(reader) as client:
         (stream,) = hub.streams
         client.request.cancel()
-        await asyncio.wait([client.request])
+        await asyncio.wait([client.request], timeout=20)
+        assert client.request.cancelled()
         assert hub.streams == set()
         assert stream.reader.streams == set()
 
