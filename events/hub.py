@@ -242,7 +242,7 @@ class Hub:
         self.loop.call_soon(self._rest, started)  # behind all that were woken
 
     def _rest(self, started: float) -> None:
-        """Some of the time is for all else that the process serves, and most where clients arrive."""
+        """Some of the time is for all else that a process serves, and most while clients arrive."""
         now = time.monotonic()
         took = now - started
         self._rests_until = max(self._rests_until, now + (3 * took if self.arriving else took / 4))
