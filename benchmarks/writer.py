@@ -60,7 +60,7 @@ def change(servers: list[Server], numbers: range) -> None:
         revise(servers[0], numbers[0])
         servers[0].save(update_fields=["status", "last_test_message"])
     else:
-        update(servers, numbers)
+        update_each(servers, numbers)
 
 
 def revise(server: Server, number: int) -> None:
@@ -69,8 +69,8 @@ def revise(server: Server, number: int) -> None:
     server.last_test_message = pace.mark(number)
 
 
-def update(servers: list[Server], numbers: range) -> None:
-    """The same for many, in one statement."""
+def update_each(servers: list[Server], numbers: range) -> None:
+    """The same for many, each with a number of its own, in one statement."""
     before, _, after = pace.mark(0).rpartition(" 0 ")
     number = Cast(F("port") + numbers.start, CharField())
     Server.objects.filter(pk__in=[server.pk for server in servers]).update(

@@ -43,6 +43,8 @@ WATCH_INTERVAL: Final = 0.04  # seconds between looks at SQLite's data_version
 RIGHTS_INTERVAL: Final = 60.0  # seconds in which all rights are read again, changed or not
 RIGHTS_SLICE: Final = 200  # users whose rights are read again at a time
 SWEEP_INTERVAL: Final = 0.25  # seconds between looks for silent, stalled and overdue streams
+REST: Final = 0.25  # of the time that a wave of writes took, until the next one
+ARRIVALS_REST: Final = 3.0  # the same while clients arrive
 EARLY_ENTRIES: Final = 1000  # the most that wait for what lies between
 DRAIN_RETRY: Final = (500, 3000)  # milliseconds in which the clients of a drained process return
 
@@ -244,8 +246,8 @@ class Hub:
     def _rest(self, started: float) -> None:
         """Some of the time is for all else that a process serves, and most while clients arrive."""
         now = time.monotonic()
-        took = now - started
-        self._rests_until = max(self._rests_until, now + (3 * took if self.arriving else took / 4))
+        share = ARRIVALS_REST if self.arriving else REST
+        self._rests_until = max(self._rests_until, now + share * (now - started))
 
     def _place_probe(self, after: int) -> None:
         """One stream, whichever, times the first event of a flush: more would cost too much."""
