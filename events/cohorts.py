@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Final
 from weakref import WeakValueDictionary
@@ -73,6 +73,28 @@ class Cohort:
         return readable and self.filter.admits(entry)
 
 
+class Shared:
+    """What bytes become on their way, made once for all who are sent them, until `clear()`."""
+
+    def __init__(self, make: Callable[[bytes], bytes]) -> None:
+        self._make = make
+        self._made: dict[bytes, bytes] = {}
+
+    def __len__(self) -> int:
+        return len(self._made)
+
+    def __call__(self, body: bytes) -> bytes:
+        made = self._made.get(body)
+        if made is None:
+            if len(self._made) >= CACHED_CHUNKS:
+                self._made.clear()
+            made = self._made[body] = self._make(body)
+        return made
+
+    def clear(self) -> None:
+        self._made.clear()
+
+
 class Chunks:
     """The bytes for each cohort in each span of the ring, until the next flush."""
 
@@ -81,7 +103,8 @@ class Chunks:
         self._cohorts = WeakValueDictionary()
         self._built: dict[tuple[Cohort, str, int, int], tuple[bytes, int, int]] = {}
         self._addressed: dict[tuple[int, int], frozenset[str]] = {}
-        self._deflated: dict[bytes, bytes] = {}
+        self.deflated = Shared(compression.deflated)
+        self.http_chunk = Shared(wire.http_chunk)
 
     def __len__(self) -> int:
         return len(self._built)
@@ -97,7 +120,8 @@ class Chunks:
     def clear(self) -> None:
         self._built.clear()
         self._addressed.clear()
-        self._deflated.clear()
+        self.deflated.clear()
+        self.http_chunk.clear()
 
     def get(
         self, ring: Ring, cohort: Cohort, user_key: str, after: int, limit: int
@@ -120,15 +144,6 @@ class Chunks:
             position = upto if last is None else last
             found = self._built[key] = (joined, position, wire.count_frames(joined))
         return found
-
-    def deflated(self, chunk: bytes) -> bytes:
-        """The chunk's block in a gzip stream: compressed once for all who are sent these bytes."""
-        block = self._deflated.get(chunk)
-        if block is None:
-            if len(self._deflated) >= CACHED_CHUNKS:
-                self._deflated.clear()
-            block = self._deflated[chunk] = compression.deflated(chunk)
-        return block
 
     def _addressed_in(self, ring: Ring, after: int, upto: int) -> frozenset[str]:
         """The keys of single users among the audiences in (after, upto]."""

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import random
 import time
-from typing import Any
+from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
 from channels.generic.http import AsyncHttpConsumer
@@ -35,8 +35,22 @@ STREAM_HEADERS = [
 ]
 VARY = (b"vary", b"accept-encoding")
 GZIP = (b"content-encoding", b"gzip")
-ABORT = "events.abort"  # key in the scope: a callable that drops the connection at once
+CONNECTION = "events.connection"  # key in the scope of a Connection
 RETRY_AFTER = 5  # seconds, jittered, after which a refused client is asked to return
+
+
+class Connection(Protocol):
+    """What ASGI has no word for, and `manage.py serve` offers in the scope."""
+
+    async def write(self, chunk: bytes) -> None:
+        """Writes bytes that are in the chunked coding already, as they are.
+
+        Many connections can then hold the same bytes for clients that are slow to take them. Like
+        ASGI's `send()` it first waits until what was written before has been taken.
+        """
+
+    def drop(self) -> None:
+        """Resets the connection at once, whatever the client has not taken."""
 
 
 class EventStreamConsumer(AsyncHttpConsumer):
@@ -137,7 +151,7 @@ class EventStreamConsumer(AsyncHttpConsumer):
         if gzip:
             headers.append(GZIP)
         await self.send_headers(status=200, headers=headers)
-        if ABORT in self.scope:  # the server is ours: it holds these as long as the stream is open
+        if CONNECTION in self.scope:  # to ours these are of no more use, and it holds them on
             self.scope["headers"].clear()
         types = [name for name in catalogue.types if readable(name, stream)]
         frame = wire.open_frame(stream.cursor, hub.heartbeat, types)
@@ -147,18 +161,19 @@ class EventStreamConsumer(AsyncHttpConsumer):
 
     async def _write(self, stream: Stream, body: bytes) -> None:
         stream.sending()
-        await self.send_body(body, more_body=True)
+        connection: Connection | None = self.scope.get(CONNECTION)
+        if connection is None:
+            await self.send_body(body, more_body=True)
+        else:
+            await connection.write(stream.hub.chunks.http_chunk(body))
         stream.sent(len(body))
 
     def _abort(self) -> None:
-        """A reader that takes no bytes cannot be told anything either.
-
-        ASGI has no word for dropping a connection; `manage.py serve` offers one in the scope.
-        """
+        """A reader that takes no bytes cannot be told anything either."""
         if self._pump is not None:
             self._pump.cancel()
-        if ABORT in self.scope:
-            self.scope[ABORT]()
+        if CONNECTION in self.scope:
+            self.scope[CONNECTION].drop()
 
     async def _refuse(self, refused: Refused) -> None:
         metrics.refused.add(of=str(refused.status))

@@ -87,6 +87,11 @@ def closing_frame(reason: str, retry: int | None = None) -> bytes:
     return frame("stream.closing", {"reason": reason}, retry=retry)
 
 
+def http_chunk(body: bytes) -> bytes:
+    """These bytes, which must not be none, in HTTP/1.1's chunked coding (RFC 9112, 7.1)."""
+    return b"%x\r\n%b\r\n" % (len(body), body)
+
+
 def is_type(text: str) -> bool:
     """Whether the text can name an event type: words in lower case, joined by dots."""
     return _TYPE.fullmatch(text) is not None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,7 +14,7 @@ from asgiref.sync import sync_to_async
 from django.contrib.auth.models import User
 from rest_framework_simplejwt.tokens import AccessToken
 
-from events.consumers import EventStreamConsumer
+from events.consumers import CONNECTION, Connection, EventStreamConsumer
 
 DEADLINE = 60  # seconds; must not be met, however busy the machine is
 
@@ -97,6 +97,12 @@ class Client:
         self._inbox.put_nowait({"type": "http.disconnect"})
 
 
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(DEADLINE):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
 def parse(frame: bytes) -> dict[str, Any]:
     data = next(line for line in frame.split(b"\n") if line.startswith(b"data: "))
     parsed: dict[str, Any] = json.loads(data[6:])
@@ -127,15 +133,27 @@ async def connected(
     user: User | None = None, query: str = "", method: str = "GET", **headers: str
 ) -> AsyncIterator[Client]:
     """A client whose request is under way; it leaves at the end, and its consumer must end too."""
-    client = Client()
-    client.may_write.set()
     if user is not None:
         headers["authorization"] = await bearer(user)
+    async with requesting(scope(query, method, **headers)) as client:
+        yield client
+
+
+@asynccontextmanager
+async def served_on(connection: Connection, user: User) -> AsyncIterator[Client]:
+    """A client as `connected`, of a server that offers this connection."""
+    request = scope(authorization=await bearer(user))
+    async with requesting(request | {CONNECTION: connection}) as client:
+        yield client
+
+
+@asynccontextmanager
+async def requesting(request: dict[str, Any]) -> AsyncIterator[Client]:
+    client = Client()
+    client.may_write.set()
     client._inbox.put_nowait({"type": "http.request", "body": b"", "more_body": False})
     application = EventStreamConsumer.as_asgi()
-    client.request = asyncio.create_task(
-        application(scope(query, method, **headers), client.receive, client.send)
-    )
+    client.request = asyncio.create_task(application(request, client.receive, client.send))
     try:
         yield client
     finally:

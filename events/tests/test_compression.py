@@ -77,9 +77,9 @@ def test_what_was_compressed_does_not_pile_up() -> None:
     chunks = Chunks()
     for number in range(3 * CACHED_CHUNKS):
         chunks.deflated(b"%d" % number)
-        assert len(chunks._deflated) <= CACHED_CHUNKS
+        assert len(chunks.deflated) <= CACHED_CHUNKS
     chunks.clear()
-    assert not chunks._deflated
+    assert not chunks.deflated
 
 
 @pytest.mark.django_db(transaction=True)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -21,7 +19,7 @@ from events.hub import Hub
 from events.metrics import Counter, Histogram
 from events.relay import relay
 from events.tests.conftest import NoteEvent
-from events.tests.streaming import connected, streaming
+from events.tests.streaming import connected, streaming, until
 from tests.services import ROOT
 
 WRITTEN, SHOUTED = NoteEvent.WRITTEN, NoteEvent.SHOUTED
@@ -39,12 +37,6 @@ class Growth:
 
     def observations(self, histogram: Histogram) -> int:
         return int(sum(histogram.snapshot()["counts"]) - sum(self.start[histogram.name]["counts"]))
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
-        while not condition():
-            await asyncio.sleep(0.005)
 
 
 @sync_to_async

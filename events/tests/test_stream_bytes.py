@@ -19,7 +19,7 @@ from events.context import acting
 from events.hub import Hub
 from events.models import Event, LogHead
 from events.tests.conftest import NoteEvent
-from events.tests.streaming import Client, bearer, connected, streaming
+from events.tests.streaming import Client, bearer, connected, served_on, streaming, until
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.asyncio]
 
@@ -289,3 +289,71 @@ async def test_hostile_text_stays_in_its_line(
         assert frame.endswith(b'"data":{"text":"%b"}}\n\n' % encoded)
         assert frame.count(b"\n") == 4
         assert b"\r" not in frame
+
+
+class Held:
+    """What `manage.py serve` offers, for a client that takes nothing once `taking` is cleared."""
+
+    def __init__(self) -> None:
+        self.chunks: list[bytes] = []
+        self.dropped = False
+        self.taking = asyncio.Event()
+        self.taking.set()
+
+    async def write(self, chunk: bytes) -> None:
+        await self.taking.wait()
+        self.chunks.append(chunk)
+
+    def drop(self) -> None:
+        self.dropped = True
+
+    @property
+    def body(self) -> bytes:
+        return dechunked(b"".join(self.chunks))
+
+
+def dechunked(coded: bytes) -> bytes:
+    """The body that is coded by RFC 9112, 7.1, with neither extensions nor trailers."""
+    body = b""
+    while coded:
+        size, _, rest = coded.partition(b"\r\n")
+        length = int(size, 16)
+        assert rest[length : length + 2] == b"\r\n"
+        body, coded = body + rest[:length], rest[length + 2 :]
+    return body
+
+
+async def test_readers_of_one_kind_hold_the_same_bytes(hub: Hub, reader: User) -> None:
+    first, second = Held(), Held()
+    async with served_on(first, reader), served_on(second, reader):
+        await until(lambda: len(first.chunks) == len(second.chunks) == 1)
+        await aemit(NoteEvent.WRITTEN, {"text": "x" * 5000})
+        await until(lambda: len(first.chunks) == len(second.chunks) == 2)
+        assert first.chunks[1] is second.chunks[1]
+
+
+async def test_a_connection_carries_what_asgi_would(hub: Hub, reader: User) -> None:
+    held = Held()
+    async with streaming(reader) as client, served_on(held, reader) as other:
+        await until(lambda: bool(held.chunks))
+        for text in ("a", "Grüße 🚀", "\r\n0\r\n\r\n"):
+            await aemit(NoteEvent.WRITTEN, {"text": text})
+        await client.until(lambda: len(client.texts) == 3)
+        await until(lambda: held.body == client.body)
+        assert (other.status, other.body) == (200, b"")
+        await hub.drain(0)
+        await other.until(lambda: other.ended)
+    assert b"event: stream.closing" in held.body
+
+
+async def test_a_connection_that_takes_nothing_is_dropped(
+    hub: Hub, reader: User, settings: Any
+) -> None:
+    settings.EVENTS_WRITE_TIMEOUT = 0.2
+    held = Held()
+    async with served_on(held, reader):
+        await until(lambda: bool(held.chunks))
+        held.taking.clear()
+        await aemit(NoteEvent.WRITTEN, {"text": "a"})
+        await until(lambda: held.dropped and not hub.streams)
+        assert len(held.chunks) == 1

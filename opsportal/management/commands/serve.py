@@ -23,7 +23,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from automation import reaper
-from events.consumers import ABORT
+from events.consumers import CONNECTION
 from events.hub import get_hub
 
 GRACE = 10  # seconds after the drain in which requests under way may finish
@@ -33,8 +33,8 @@ RESTART_PAUSE = 1.0  # seconds at least between two replacements of children
 LARGEST_HEAD = 64 * 1024  # bytes of a request's line and headers
 
 
-class AbortableProtocol(HttpToolsProtocol):
-    """Lets the event stream drop a connection whose client takes no bytes.
+class PortalProtocol(HttpToolsProtocol):
+    """Is the `events.consumers.Connection` of each of its requests.
 
     It also bounds the head of a request, which uvicorn does not: it would be gathered, and joined,
     on the event loop before anybody has logged in.
@@ -57,7 +57,7 @@ class AbortableProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._head = 0
-        self.scope[ABORT] = self._drop  # type: ignore[literal-required]
+        self.scope[CONNECTION] = self  # type: ignore[literal-required]
 
     def on_url(self, url: bytes) -> None:
         self._count(len(url))
@@ -86,8 +86,15 @@ class AbortableProtocol(HttpToolsProtocol):
         if self._head > LARGEST_HEAD:
             raise ValueError("the head of the request is too large")
 
-    def _drop(self) -> None:
-        """Resets the connection: a close would leave what was written in the kernel's buffers."""
+    async def write(self, chunk: bytes) -> None:
+        """For a response whose headers have been sent."""
+        if self.flow.write_paused:
+            await self.flow.drain()
+        if not self.transport.is_closing():
+            self.transport.write(chunk)
+
+    def drop(self) -> None:
+        """A close would leave what was written in the kernel's buffers."""
         connection = self.transport.get_extra_info("socket")
         with suppress(OSError):  # it may be gone by now
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -191,7 +198,7 @@ def serve(listener: socket.socket, *, supervised: bool) -> None:
     reaper.watch()
     config = uvicorn.Config(
         "opsportal.asgi:application",
-        http=AbortableProtocol,
+        http=PortalProtocol,
         lifespan="off",
         access_log=False,
         log_config=None,
