@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -109,15 +109,19 @@ class EventMap:
         """The masked fields that need not be read, where only these fields change (None: all)."""
         return [] if changed is None else [name for name in self.masked if name not in changed]
 
-    def watched(self) -> list[str]:
-        """Names of the fields whose old values must be known when a row is saved."""
-        return [*self.tracked, *self.masked, *self.transitions]
+    @cached_property
+    def watched(self) -> dict[str, str]:
+        """The fields whose old values must be known when a row is saved, and their attributes."""
+        fields: Iterable[Any] = map(
+            self.model._meta.get_field, [*self.tracked, *self.masked, *self.transitions]
+        )
+        return {field.name: field.attname for field in fields}
 
     def may_tell_of(self, changed: Collection[str]) -> bool:
         """Whether a change of these fields may be an event: also what is computed of them."""
         meta = self.model._meta
         fields: list[Any] = [meta.pk if name == "pk" else meta.get_field(name) for name in changed]
-        watched: list[Any] = [meta.get_field(name) for name in self.watched()]
+        watched: list[Any] = [meta.get_field(name) for name in self.watched]
         return any(field in watched or field.primary_key for field in fields) or any(
             getattr(field, "generated", False) for field in watched
         )

@@ -104,10 +104,7 @@ def append(events: list[Event]) -> None:
         return
     statement, fields = _insertion()
     rows = [
-        {
-            field.column: field.get_db_prep_save(field.value_from_object(event), connection)
-            for field in fields
-        }
+        {field.column: field.get_prep_value(getattr(event, field.attname)) for field in fields}
         for event in events
     ]
     with connection.cursor() as cursor:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterator
+from functools import cache
 from typing import Any
 
 from django.core.serializers.json import DjangoJSONEncoder
-from django.db import models
+from django.db import connections, models
 from django.db.models.signals import post_delete, post_save, pre_delete, pre_save
 
 from events import payload
@@ -55,8 +56,24 @@ def remember(
     if raw or sender not in catalogue.maps or instance.pk is None:
         return
     secrets = catalogue.maps[sender].untouched_secrets(update_fields)
-    rows = sender._base_manager.using(using).select_for_update().defer(*secrets).order_by()
-    setattr(instance, _BEFORE, next(iter(rows.filter(pk=instance.pk)), None))
+    setattr(instance, _BEFORE, _locked(sender, instance.pk, using, tuple(secrets)))
+
+
+def _locked(
+    model: type[models.Model], pk: Any, using: str, secrets: tuple[str, ...]
+) -> models.Model | None:
+    """The row, locked until the end of the transaction."""
+    key = model._meta.pk.get_db_prep_value(pk, connections[using])
+    rows = models.QuerySet(model, using=using).raw(_locking_statement(model, using, secrets), [key])
+    return next(iter(rows), None)
+
+
+@cache
+def _locking_statement(model: type[models.Model], using: str, secrets: tuple[str, ...]) -> str:
+    """With the key as its one parameter. To compile it takes longer than to execute it."""
+    rows = models.QuerySet(model, using=using).select_for_update().defer(*secrets)
+    statement, _ = rows.filter(pk=models.Value(0)).query.get_compiler(using).as_sql()
+    return statement
 
 
 def emit_saved(
@@ -109,18 +126,20 @@ def _stored(
     Attributes may hold what was not saved (`update_fields`), was saved in another form ("22" for
     22), or is an expression that only the database can tell the value of.
     """
-    row = type(instance)(pk=instance.pk)
-    row._state.db = instance._state.db
-    for field in instance._meta.concrete_fields:
-        saved = update_fields is None or {field.name, field.attname} & set(update_fields)
-        source = instance if saved or before is None else before
-        if field.attname in source.get_deferred_fields():
-            continue
-        value = getattr(source, field.attname)
-        if hasattr(value, "resolve_expression"):
-            return type(instance)._base_manager.using(instance._state.db).get(pk=instance.pk)
-        setattr(row, field.attname, field.to_python(value))
-    return row
+    model, database = type(instance), instance._state.db
+    saved = None if before is None or update_fields is None else set(update_fields)
+    values: dict[str, Any] = {}
+    for field in model._meta.concrete_fields:
+        name = field.attname
+        if saved is not None and saved.isdisjoint((field.name, name)):
+            if name in before.__dict__:
+                values[name] = before.__dict__[name]
+        elif name in instance.__dict__:
+            value = getattr(instance, name)
+            if hasattr(value, "resolve_expression"):
+                return model._base_manager.using(database).get(pk=instance.pk)
+            values[name] = field.to_python(value)
+    return model.from_db(database, list(values), list(values.values()))
 
 
 def _drafts(
@@ -134,8 +153,13 @@ def _drafts(
 def _change_drafts(
     event_map: EventMap, before: models.Model, after: models.Model
 ) -> Iterator[Draft]:
-    read = set(event_map.watched()) - before.get_deferred_fields()
-    changed = [n for n in event_map.watched() if n in read and _raw(before, n) != _raw(after, n)]
+    # As they were read: of a secret that is lost the attribute itself would raise.
+    old, new = before.__dict__, after.__dict__
+    changed = [
+        name
+        for name, attname in event_map.watched.items()
+        if attname in old and old[attname] != new[attname]
+    ]
     changes = {
         name: {"old": MASK, "new": MASK}
         if name in event_map.masked
@@ -151,20 +175,14 @@ def _change_drafts(
             yield from _drafts(event_type, after, **values)
 
 
-def _raw(instance: models.Model, name: str) -> Any:
-    """A field's value as it was read, of which a lost secret's attribute would raise; of a related
-    object its key.
-    """
-    field: Any = instance._meta.get_field(name)
-    return instance.__dict__[field.attname]
-
-
 def _shown(instance: models.Model, name: str) -> Any:
     """A field's value as JSON; of a related object its text, for which its secrets are not read."""
     field = instance._meta.get_field(name)
     if isinstance(field, models.ForeignKey):
         return _related_text(instance, field)
     value = getattr(instance, name)
+    if type(value) in (str, int, bool):
+        return value
     return json.loads(json.dumps(value, cls=DjangoJSONEncoder))
 
 
