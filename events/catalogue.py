@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, TypeVar
 
-from django.core.exceptions import ImproperlyConfigured
+from django.core.exceptions import FieldDoesNotExist, ImproperlyConfigured
 from django.db import models
 from django.utils.module_loading import autodiscover_modules
 from rest_framework import serializers
@@ -17,6 +17,7 @@ from events import wire
 from events.audience import EVERYONE, INTERNAL, permission_key
 
 M = TypeVar("M", bound="type[EventMap]")
+R = TypeVar("R", bound=models.Model)
 
 
 class SystemEvent(models.TextChoices):
@@ -116,6 +117,51 @@ class EventMap:
             self.model._meta.get_field, [*self.tracked, *self.masked, *self.transitions]
         )
         return {field.name: field.attname for field in fields}
+
+    @cached_property
+    def told(self) -> frozenset[str] | None:
+        """The fields of the model that its events are made of; None where they cannot be known.
+
+        A method of a schema, or a source that is no field, may ask the row for anything.
+        """
+        names = set(self.watched)
+        for event_type, given in self._made():
+            if event_type is None or event_type.value not in catalogue.types:
+                continue
+            for name, member in catalogue.type(event_type.value).serializer.fields.items():
+                if name in given:
+                    continue
+                source = self._source(member)
+                if source is None:
+                    return None
+                names.add(source)
+        return frozenset(names)
+
+    def _made(self) -> Iterator[tuple[SystemEvent | None, tuple[str, ...]]]:
+        """Each type with those of its data that come from comparing two rows."""
+        yield self.created, ()
+        yield self.deleted, ()
+        yield self.updated, ("changes",)
+        for name, event_type in self.transitions.items():
+            yield event_type, (f"old_{name}", f"new_{name}")
+
+    def _source(self, member: serializers.Field) -> str | None:
+        """The field of the model that a schema's field is read from, if it is one."""
+        known = type(member).get_attribute is serializers.Field.get_attribute
+        if not known or not member.source_attrs:
+            return None
+        meta, source = self.model._meta, member.source_attrs[0]
+        try:
+            field: Any = meta.pk if source == "pk" else meta.get_field(source)
+        except FieldDoesNotExist:
+            return None
+        return str(field.name) if field.concrete else None
+
+    def read(self, rows: models.QuerySet[R], unread: Collection[str] = ()) -> models.QuerySet[R]:
+        """The rows with what its events are made of, and without these fields."""
+        if self.told is None:
+            return rows.defer(*unread)
+        return rows.only("pk", *self.told.difference(unread))
 
     def may_tell_of(self, changed: Collection[str]) -> bool:
         """Whether a change of these fields may be an event: also what is computed of them."""

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from django.db import NotSupportedError, models, transaction
 from django.dispatch import Signal
 
-from events.catalogue import catalogue
+from events.catalogue import EventMap, catalogue
 
 M = TypeVar("M", bound=models.Model)
 
@@ -30,8 +30,7 @@ class EventQuerySet(models.QuerySet[M]):
         event_map = catalogue.maps.get(self.model)
         with transaction.atomic(using=self.db):
             if event_map is None or event_map.may_tell_of(values):
-                secrets = event_map.untouched_secrets(values) if event_map else []
-                count = self._update_and_tell(values, secrets)
+                count = self._update_and_tell(values, event_map)
             else:
                 keys = list(self._locked().values_list("pk", flat=True))
                 count = super(EventQuerySet, self.filter(pk__in=keys)).update(**values)
@@ -44,11 +43,14 @@ class EventQuerySet(models.QuerySet[M]):
         rows = self.model._base_manager.using(self.db).select_for_update()
         return rows.filter(pk__in=self.order_by().values("pk")).order_by("pk")
 
-    def _update_and_tell(self, values: dict[str, Any], secrets: list[str]) -> int:
-        before = {row.pk: row for row in self._locked().defer(*secrets)}
+    def _update_and_tell(self, values: dict[str, Any], event_map: EventMap | None) -> int:
+        def read(rows: models.QuerySet[M]) -> models.QuerySet[M]:
+            return event_map.read(rows, event_map.untouched_secrets(values)) if event_map else rows
+
+        before = {row.pk: row for row in read(self._locked())}
         count = super(EventQuerySet, self.filter(pk__in=list(before))).update(**values)
         rows = self.model._base_manager.using(self.db)
-        after = rows.filter(pk__in=list(before)).order_by("pk").defer(*secrets)
+        after = read(rows.filter(pk__in=list(before)).order_by("pk"))
         changes = [(before[row.pk], row) for row in after]
         rows_updated.send(sender=self.model, changes=changes)
         return count

@@ -55,24 +55,19 @@ def remember(
     """
     if raw or sender not in catalogue.maps or instance.pk is None:
         return
-    secrets = catalogue.maps[sender].untouched_secrets(update_fields)
-    setattr(instance, _BEFORE, _locked(sender, instance.pk, using, tuple(secrets)))
-
-
-def _locked(
-    model: type[models.Model], pk: Any, using: str, secrets: tuple[str, ...]
-) -> models.Model | None:
-    """The row, locked until the end of the transaction."""
-    key = model._meta.pk.get_db_prep_value(pk, connections[using])
-    rows = models.QuerySet(model, using=using).raw(_locking_statement(model, using, secrets), [key])
-    return next(iter(rows), None)
+    event_map = catalogue.maps[sender]
+    statement = _locking_statement(event_map, using, *event_map.untouched_secrets(update_fields))
+    key = sender._meta.pk.get_db_prep_value(instance.pk, connections[using])
+    rows = models.QuerySet(sender, using=using).raw(statement, [key])
+    setattr(instance, _BEFORE, next(iter(rows), None))
 
 
 @cache
-def _locking_statement(model: type[models.Model], using: str, secrets: tuple[str, ...]) -> str:
+def _locking_statement(event_map: EventMap, using: str, *unread: str) -> str:
     """With the key as its one parameter. To compile it takes longer than to execute it."""
-    rows = models.QuerySet(model, using=using).select_for_update().defer(*secrets)
-    statement, _ = rows.filter(pk=models.Value(0)).query.get_compiler(using).as_sql()
+    rows = event_map.read(models.QuerySet(event_map.model, using=using), unread)
+    locked = rows.select_for_update().filter(pk=models.Value(0))
+    statement, _ = locked.query.get_compiler(using).as_sql()
     return statement
 
 

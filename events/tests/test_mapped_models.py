@@ -1,9 +1,10 @@
-"""Mapped models of every shape of key: what is told of a change, and that the row is locked."""
+"""Mapped models of every shape of key and schema: what is told of a change, and what is read."""
 
 from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -24,14 +25,20 @@ class Changes(serializers.Serializer):
     changes = serializers.DictField(child=serializers.DictField())
 
 
-def mapped(model: type[models.Model]) -> type[models.Model]:
-    class Map(EventMap):
-        updated = NoteEvent.LOOSE
-        tracked = ("title",)
-
-    register(model)(Map)
+def mapped(model: type[models.Model], **events: Any) -> None:
+    register(model)(type("Map", (EventMap,), {"tracked": ("title",), **events}))
     connect_model(model)
-    return model
+
+
+@contextmanager
+def tables(*made: type[models.Model]) -> Iterator[None]:
+    with connection.schema_editor() as editor:
+        for model in made:
+            editor.create_model(model)
+    yield
+    with connection.schema_editor() as editor:
+        for model in reversed(made):
+            editor.delete_model(model)
 
 
 @pytest.fixture(params=["a number", "a UUID", "a text", "of the parent"])
@@ -67,13 +74,9 @@ def model(request: pytest.FixtureRequest) -> Iterator[type[models.Model]]:
 
         made: list[type[models.Model]] = [Numbered, Unique, Named, Inherited]
         chosen = dict(zip(["a number", "a UUID", "a text", "of the parent"], made, strict=True))
-        with connection.schema_editor() as editor:
-            for each in made:
-                editor.create_model(each)
-        yield mapped(chosen[request.param])
-        with connection.schema_editor() as editor:
-            for each in reversed(made):
-                editor.delete_model(each)
+        with tables(*made):
+            mapped(chosen[request.param], updated=NoteEvent.LOOSE)
+            yield chosen[request.param]
 
 
 def test_a_change_is_told_with_what_was_before(model: Any) -> None:
@@ -100,3 +103,55 @@ def test_the_row_is_locked_before_it_is_changed(model: Any) -> None:
     found = [query["sql"] for query in queries.captured_queries if "SELECT" in query["sql"]]
     assert found
     assert "FOR UPDATE" in found[0]
+
+
+class Plain(serializers.Serializer):
+    title = serializers.CharField()
+    colour = serializers.CharField(source="paint")
+
+
+class OfAProperty(serializers.Serializer):
+    colour = serializers.CharField(source="painted")
+
+
+class OfItsOwn(serializers.Serializer):
+    class Colour(serializers.CharField):
+        def get_attribute(self, instance: Any) -> Any:
+            return instance["colour"] if isinstance(instance, dict) else instance.paint
+
+    colour = Colour()
+
+
+@pytest.mark.parametrize("schema", [Plain, OfAProperty, OfItsOwn])
+def test_what_a_schema_asks_of_a_row_is_as_it_was_then(schema: Any) -> None:
+    declare({NoteEvent.LOOSE: schema}, permission="events.view_event")
+    with isolate_apps("events"):
+
+        class Painted(EmittingModel):
+            title = models.CharField(max_length=20)
+            paint = models.CharField(max_length=20)
+            remark = models.TextField(default="long")
+
+            class Meta(EmittingModel.Meta):
+                app_label = "events"
+
+            @property
+            def painted(self) -> str:
+                return self.paint
+
+        with tables(Painted):
+            mapped(Painted, updated=NoteEvent.LOOSE, deleted=NoteEvent.LOOSE)
+            row = Painted(title="one", paint="red")
+            row.save()
+            with CaptureQueriesContext(connection) as queries:
+                row.title = "two"
+                row.save(update_fields=["title"])
+                Painted.objects.update(title="three", paint="blue")
+                Painted.objects.get().delete()
+    found = [event.data["colour"] for event in Event.objects.order_by("pk")]
+    assert found == ["red", "blue", "blue"]
+    # The row's own deletion reads all of it, as does whoever asks for it.
+    texts = [query["sql"] for query in queries.captured_queries]
+    reads = [text for text in texts if "SELECT" in text and '"events_painted"."paint"' in text]
+    assert len(reads) == 5
+    assert sum("remark" in text for text in reads) == (1 if schema is Plain else 5)
