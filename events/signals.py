@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from functools import cache
 from typing import Any
 
@@ -58,17 +58,17 @@ def remember(
     event_map = catalogue.maps[sender]
     statement = _locking_statement(event_map, using, *event_map.untouched_secrets(update_fields))
     key = sender._meta.pk.get_db_prep_value(instance.pk, connections[using])
-    rows = models.QuerySet(sender, using=using).raw(statement, [key])
+    rows: Iterable[Any] = models.QuerySet(sender, using=using).raw(statement, [key])
     setattr(instance, _BEFORE, next(iter(rows), None))
 
 
 @cache
 def _locking_statement(event_map: EventMap, using: str, *unread: str) -> str:
     """With the key as its one parameter. To compile it takes longer than to execute it."""
-    rows = event_map.read(models.QuerySet(event_map.model, using=using), unread)
-    locked = rows.select_for_update().filter(pk=models.Value(0))
+    rows: models.QuerySet[Any] = models.QuerySet(event_map.model, using=using)
+    locked = event_map.read(rows, unread).select_for_update().filter(pk=models.Value(0))
     statement, _ = locked.query.get_compiler(using).as_sql()
-    return statement
+    return str(statement)
 
 
 def emit_saved(

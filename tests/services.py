@@ -29,7 +29,7 @@ from psycopg import sql
 T = TypeVar("T")
 
 ROOT = Path(__file__).resolve().parent.parent
-STOP_TIMEOUT = 20.0
+STOP_TIMEOUT = 60.0
 START_TIMEOUT = 30.0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import httpx
@@ -17,14 +18,14 @@ pytestmark = pytest.mark.stack("embedded")  # what a browser shows comes from no
 
 HOSTILE = "<img src=x onerror=\"document.title='pwned'\">"
 
-# Oscar may import, and vera may only look.
+# Oscar may import, vera may only look, and alice may delete.
 PREPARE = """
 import json
 from django.contrib.auth.models import Group, User
 from django.test import Client
 from rest_framework_simplejwt.tokens import AccessToken
 cast = {}
-for name, role in {"oscar": "Operator", "vera": "Viewer"}.items():
+for name, role in {"oscar": "Operator", "vera": "Viewer", "alice": "Admin"}.items():
     user = User.objects.create(username=name)
     user.groups.set(Group.objects.filter(name=role))
     client = Client()
@@ -55,11 +56,26 @@ class Site:
         """The names that the export has."""
         return [row["name"] for row in csv.DictReader(self.export().splitlines())]
 
+    def clear(self) -> None:
+        headers = bearer(self.cast["alice"][0])
+        servers = self.web.url("/api/v1/servers/")
+        with httpx.Client(headers=headers, trust_env=False) as client:
+            for row in client.get(servers).raise_for_status().json()["results"]:
+                client.delete(f"{servers}{row['id']}/").raise_for_status()
 
-@pytest.fixture
-def site(portal: Portal) -> Site:
+
+@pytest.fixture(scope="module")
+def running_site(module_portals: Callable[..., Portal]) -> Site:
+    portal = module_portals()
     printed = portal.shell(PREPARE)
     return Site(portal.serve(), json.loads(printed.split("CAST ")[1]))
+
+
+@pytest.fixture
+def site(running_site: Site) -> Site:
+    """The portal without servers."""
+    running_site.clear()
+    return running_site
 
 
 def choose(page: Page, content: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import asyncssh
@@ -20,6 +21,12 @@ from servers.tests.desk import CREDENTIALS, PAGE, desk, errors, filled, save
 pytestmark = [pytest.mark.django_db, pytest.mark.stack("embedded")]
 
 SECRET, PASSPHRASE = "swordfish-ünï", "open sesame"
+
+
+@cache
+def locked_key() -> str:
+    """One for all tests: the fewest rounds of bcrypt that give no warning are half a second."""
+    return new_key(PASSPHRASE)
 
 
 def new_key(passphrase: str | None = None) -> str:
@@ -118,7 +125,7 @@ def test_a_wrong_one_is_refused_by_field_and_not_shown_again(
     field: str,
     new: bool,
 ) -> None:
-    key, locked = new_key(), new_key(PASSPHRASE)
+    key, locked = new_key(), locked_key()
     entered = {"name": "other", "kind": "private_key", "secret": key, "passphrase": ""} | values
     for name in entered:
         entered[name] = entered[name].replace("{key}", key).replace("{locked}", locked)
