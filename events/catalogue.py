@@ -10,6 +10,9 @@ from typing import Any, TypeVar
 
 from django.core.exceptions import FieldDoesNotExist, ImproperlyConfigured
 from django.db import models
+from django.db.models.fields.related_descriptors import ForeignKeyDeferredAttribute
+from django.db.models.query_utils import DeferredAttribute
+from django.db.models.signals import post_init
 from django.utils.module_loading import autodiscover_modules
 from rest_framework import serializers
 
@@ -122,20 +125,17 @@ class EventMap:
     def told(self) -> frozenset[str] | None:
         """The fields of the model that its events are made of; None where they cannot be known.
 
-        A method of a schema, or a source that is no field, may ask the row for anything.
+        What makes a row, a schema's own way to a value and a source that is no plain column may
+        each ask the row for anything, which would be read late, and then of another moment.
         """
-        names = set(self.watched)
+        names = {*self.tracked, *self.transitions}
         for event_type, given in self._made():
-            if event_type is None or event_type.value not in catalogue.types:
-                continue
-            for name, member in catalogue.type(event_type.value).serializer.fields.items():
-                if name in given:
-                    continue
-                source = self._source(member)
-                if source is None:
-                    return None
-                names.add(source)
-        return frozenset(names)
+            if event_type is not None and event_type.value in catalogue.types:
+                members = catalogue.type(event_type.value).serializer.fields
+                names |= {_source(members[name]) for name in members.keys() - set(given)}
+        if not _is_made_plainly(self.model) or not all(_is_column(self.model, n) for n in names):
+            return None
+        return frozenset(names).union(self.masked)
 
     def _made(self) -> Iterator[tuple[SystemEvent | None, tuple[str, ...]]]:
         """Each type with those of its data that come from comparing two rows."""
@@ -145,23 +145,11 @@ class EventMap:
         for name, event_type in self.transitions.items():
             yield event_type, (f"old_{name}", f"new_{name}")
 
-    def _source(self, member: serializers.Field) -> str | None:
-        """The field of the model that a schema's field is read from, if it is one."""
-        known = type(member).get_attribute is serializers.Field.get_attribute
-        if not known or not member.source_attrs:
-            return None
-        meta, source = self.model._meta, member.source_attrs[0]
-        try:
-            field: Any = meta.pk if source == "pk" else meta.get_field(source)
-        except FieldDoesNotExist:
-            return None
-        return str(field.name) if field.concrete else None
-
     def read(self, rows: models.QuerySet[R], unread: Collection[str] = ()) -> models.QuerySet[R]:
         """The rows with what its events are made of, and without these fields."""
         if self.told is None:
             return rows.defer(*unread)
-        return rows.only("pk", *self.told.difference(unread))
+        return rows.select_related(None).only("pk", *sorted(self.told.difference(unread)))
 
     def may_tell_of(self, changed: Collection[str]) -> bool:
         """Whether a change of these fields may be an event: also what is computed of them."""
@@ -171,6 +159,30 @@ class EventMap:
         return any(field in watched or field.primary_key for field in fields) or any(
             getattr(field, "generated", False) for field in watched
         )
+
+
+def _source(member: serializers.Field) -> str:
+    """The attribute of a row that a schema's field is read from, or "" where that is not one."""
+    plain = type(member).get_attribute is serializers.Field.get_attribute
+    return member.source_attrs[0] if plain and member.source_attrs else ""
+
+
+def _is_column(model: type[models.Model], name: str) -> bool:
+    """Whether the attribute is what the database holds, and no more."""
+    if name == "pk":
+        return True
+    try:
+        field: Any = model._meta.get_field(name)
+    except FieldDoesNotExist:
+        return False
+    plain = (DeferredAttribute, ForeignKeyDeferredAttribute)
+    return field.concrete and field.descriptor_class in plain
+
+
+def _is_made_plainly(model: type[models.Model]) -> bool:
+    own = model.__init__ is not models.Model.__init__
+    own = own or model.from_db.__func__ is not models.Model.from_db.__func__  # type: ignore[attr-defined]
+    return not own and not post_init.has_listeners(model)
 
 
 @dataclass(slots=True)

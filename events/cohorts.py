@@ -15,6 +15,7 @@ from events.ring import Ring
 CHUNK_BYTES: Final = 20 * 1024  # in one write; as much waits for each reader that takes no bytes
 CHUNK_EVENTS: Final = 500  # the most that one chunk looks through
 CACHED_CHUNKS: Final = 256  # of CHUNK_BYTES and little more each
+CACHED_BYTES: Final = CACHED_CHUNKS * CHUNK_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,25 +75,30 @@ class Cohort:
 
 
 class Shared:
-    """What bytes become on their way, made once for all who are sent them, until `clear()`."""
+    """What bytes become on their way, made once for all who are sent them at the same time.
+
+    Kept until `clear()`, or until all that is kept takes more than CACHED_BYTES.
+    """
 
     def __init__(self, make: Callable[[bytes], bytes]) -> None:
         self._make = make
         self._made: dict[bytes, bytes] = {}
-
-    def __len__(self) -> int:
-        return len(self._made)
+        self.size = 0  # bytes
 
     def __call__(self, body: bytes) -> bytes:
         made = self._made.get(body)
         if made is None:
-            if len(self._made) >= CACHED_CHUNKS:
-                self._made.clear()
-            made = self._made[body] = self._make(body)
+            made = self._make(body)
+            self.size += len(body) + len(made)
+            if self.size > CACHED_BYTES:
+                self.clear()
+                self.size = len(body) + len(made)
+            self._made[body] = made
         return made
 
     def clear(self) -> None:
         self._made.clear()
+        self.size = 0
 
 
 class Chunks:

@@ -10,6 +10,7 @@ from typing import Any
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import connections, models
 from django.db.models.signals import post_delete, post_save, pre_delete, pre_save
+from django.db.transaction import TransactionManagementError
 
 from events import payload
 from events.bus import Draft, emit_many
@@ -55,9 +56,11 @@ def remember(
     """
     if raw or sender not in catalogue.maps or instance.pk is None:
         return
-    event_map = catalogue.maps[sender]
+    event_map, connection = catalogue.maps[sender], connections[using]
+    if connection.features.has_select_for_update and connection.get_autocommit():
+        raise TransactionManagementError(f"a change of {sender._meta.label} needs a transaction")
     statement = _locking_statement(event_map, using, *event_map.untouched_secrets(update_fields))
-    key = sender._meta.pk.get_db_prep_value(instance.pk, connections[using])
+    key = sender._meta.pk.get_db_prep_value(instance.pk, connection)
     rows: Iterable[Any] = models.QuerySet(sender, using=using).raw(statement, [key])
     setattr(instance, _BEFORE, next(iter(rows), None))
 
@@ -66,8 +69,8 @@ def remember(
 def _locking_statement(event_map: EventMap, using: str, *unread: str) -> str:
     """With the key as its one parameter. To compile it takes longer than to execute it."""
     rows: models.QuerySet[Any] = models.QuerySet(event_map.model, using=using)
-    locked = event_map.read(rows, unread).select_for_update().filter(pk=models.Value(0))
-    statement, _ = locked.query.get_compiler(using).as_sql()
+    locked = event_map.read(rows, unread).select_for_update().order_by()
+    statement, _ = locked.filter(pk=models.Value(0)).query.get_compiler(using).as_sql()
     return str(statement)
 
 

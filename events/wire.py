@@ -88,7 +88,8 @@ def closing_frame(reason: str, retry: int | None = None) -> bytes:
 
 
 def http_chunk(body: bytes) -> bytes:
-    """These bytes, which must not be none, in HTTP/1.1's chunked coding (RFC 9112, 7.1)."""
+    """These bytes in HTTP/1.1's chunked coding (RFC 9112, 7.1), in which none would be the end."""
+    assert body
     return b"%x\r\n%b\r\n" % (len(body), body)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from copy import deepcopy
 from functools import cache
 from typing import Any
 
@@ -51,7 +52,9 @@ def api(transactional_db: None) -> Iterator[Any]:
     signals = (request_started, request_finished)
     for signal in signals:
         signal.disconnect(close_old_connections)
-    loaded = openapi.from_dict(served_schema(), config=SchemathesisConfig.from_dict({"seed": 1}))
+    loaded = openapi.from_dict(
+        deepcopy(served_schema()), config=SchemathesisConfig.from_dict({"seed": 1})
+    )
     loaded.app = get_wsgi_application()
     yield loaded
     for signal in signals:
@@ -91,7 +94,7 @@ def test_every_answer_is_a_declared_one(api: Any, method: str, mode: GenerationM
     for operation in operations:
 
         @settings(
-            max_examples=6,
+            max_examples=10,
             deadline=None,
             derandomize=True,
             database=None,

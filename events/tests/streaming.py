@@ -140,9 +140,9 @@ async def connected(
 
 
 @asynccontextmanager
-async def served_on(connection: Connection, user: User) -> AsyncIterator[Client]:
+async def served_on(connection: Connection, user: User, **headers: str) -> AsyncIterator[Client]:
     """A client as `connected`, of a server that offers this connection."""
-    request = scope(authorization=await bearer(user))
+    request = scope(authorization=await bearer(user), **headers)
     async with requesting(request | {CONNECTION: connection}) as client:
         yield client
 

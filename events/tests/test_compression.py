@@ -11,7 +11,7 @@ from django.contrib.auth.models import User
 
 from events import compression
 from events.api import aemit
-from events.cohorts import CACHED_CHUNKS, Chunks
+from events.cohorts import CACHED_BYTES, CACHED_CHUNKS, CHUNK_BYTES, Chunks
 from events.compression import HEADER, deflated
 from events.hub import Hub
 from events.parameters import accepts_gzip
@@ -76,10 +76,19 @@ def test_bytes_are_compressed_once_for_all_who_are_sent_them(
 def test_what_was_compressed_does_not_pile_up() -> None:
     chunks = Chunks()
     for number in range(3 * CACHED_CHUNKS):
-        chunks.deflated(b"%d" % number)
-        assert len(chunks.deflated) <= CACHED_CHUNKS
+        chunks.deflated(b"%d" % number * CHUNK_BYTES)
+        assert chunks.deflated.size <= CACHED_BYTES
     chunks.clear()
-    assert not chunks.deflated
+    assert chunks.deflated.size == 0
+
+
+def test_large_events_that_are_replayed_do_not_pile_up() -> None:
+    chunks = Chunks()
+    sizes = []
+    for number in range(20):
+        chunks.http_chunk(b"%d" % number * 2**20)
+        sizes.append(chunks.http_chunk.size)
+    assert max(sizes) < CACHED_BYTES + 5 * 2**20
 
 
 @pytest.mark.django_db(transaction=True)

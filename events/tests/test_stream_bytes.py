@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import zlib
 from datetime import timedelta
 from typing import Any
 
@@ -332,18 +333,24 @@ async def test_readers_of_one_kind_hold_the_same_bytes(hub: Hub, reader: User) -
         assert first.chunks[1] is second.chunks[1]
 
 
-async def test_a_connection_carries_what_asgi_would(hub: Hub, reader: User) -> None:
+@pytest.mark.parametrize("coding", ["identity", "gzip"])
+async def test_a_connection_carries_what_asgi_would(hub: Hub, reader: User, coding: str) -> None:
     held = Held()
-    async with streaming(reader) as client, served_on(held, reader) as other:
+    accepted = {"accept_encoding": coding}
+    async with (
+        streaming(reader, **accepted) as client,
+        served_on(held, reader, **accepted) as other,
+    ):
         await until(lambda: bool(held.chunks))
         for text in ("a", "Grüße 🚀", "\r\n0\r\n\r\n"):
             await aemit(NoteEvent.WRITTEN, {"text": text})
         await client.until(lambda: len(client.texts) == 3)
-        await until(lambda: held.body == client.body)
+        await until(lambda: held.body == client.raw)
         assert (other.status, other.body) == (200, b"")
         await hub.drain(0)
         await other.until(lambda: other.ended)
-    assert b"event: stream.closing" in held.body
+    body = zlib.decompressobj(wbits=31).decompress(held.body) if coding == "gzip" else held.body
+    assert body.count(b"event: stream.closing") == 1
 
 
 async def test_a_connection_that_takes_nothing_is_dropped(
