@@ -111,8 +111,14 @@ COLUMNS: Final[dict[str, dict[str, str]]] = {
 def table(name: str, rows: Sequence[Row]) -> str:
     columns = COLUMNS.get(name) or {key: key for row in rows for key in row}
     lines = [list(columns), ["---"] + ["---:"] * (len(columns) - 1)]
-    lines += [[cell(row.get(key)) for key in columns.values()] for row in rows]
+    lines += [[marked(row, key) for key in columns.values()] for row in rows]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def marked(row: Row, key: str) -> str:
+    """A cell; a rate that the load generator limited has a dagger."""
+    is_limited = key == "deliveries a second" and row.get("limited by the load generator")
+    return cell(row.get(key)) + ("†" if is_limited else "")
 
 
 def cell(value: Any) -> str:
