@@ -8,15 +8,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, TypeVar
 
-from django.core.exceptions import FieldDoesNotExist, ImproperlyConfigured
+from django.core.exceptions import ImproperlyConfigured
 from django.db import models
-from django.db.models.fields.related_descriptors import ForeignKeyDeferredAttribute
-from django.db.models.query_utils import DeferredAttribute
-from django.db.models.signals import post_init
 from django.utils.module_loading import autodiscover_modules
 from rest_framework import serializers
 
-from events import wire
+from events import columns, wire
 from events.audience import EVERYONE, INTERNAL, permission_key
 
 M = TypeVar("M", bound="type[EventMap]")
@@ -132,8 +129,8 @@ class EventMap:
         for event_type, given in self._made():
             if event_type is not None and event_type.value in catalogue.types:
                 members = catalogue.type(event_type.value).serializer.fields
-                names |= {_source(members[name]) for name in members.keys() - set(given)}
-        if not _is_made_plainly(self.model) or not all(_is_column(self.model, n) for n in names):
+                names |= {columns.source_of(members[name]) for name in members.keys() - set(given)}
+        if not columns.are_known(self.model, names):
             return None
         return frozenset(names).union(self.masked)
 
@@ -159,30 +156,6 @@ class EventMap:
         return any(field in watched or field.primary_key for field in fields) or any(
             getattr(field, "generated", False) for field in watched
         )
-
-
-def _source(member: serializers.Field) -> str:
-    """The attribute of a row that a schema's field is read from, or "" where that is not one."""
-    plain = type(member).get_attribute is serializers.Field.get_attribute
-    return member.source_attrs[0] if plain and member.source_attrs else ""
-
-
-def _is_column(model: type[models.Model], name: str) -> bool:
-    """Whether the attribute is what the database holds, and no more."""
-    if name == "pk":
-        return True
-    try:
-        field: Any = model._meta.get_field(name)
-    except FieldDoesNotExist:
-        return False
-    plain = (DeferredAttribute, ForeignKeyDeferredAttribute)
-    return field.concrete and field.descriptor_class in plain
-
-
-def _is_made_plainly(model: type[models.Model]) -> bool:
-    own = model.__init__ is not models.Model.__init__
-    own = own or model.from_db.__func__ is not models.Model.from_db.__func__  # type: ignore[attr-defined]
-    return not own and not post_init.has_listeners(model)
 
 
 @dataclass(slots=True)

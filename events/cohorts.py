@@ -12,7 +12,7 @@ from events.audience import USER_PREFIX
 from events.log import Entry
 from events.ring import Ring
 
-CHUNK_BYTES: Final = 20 * 1024  # in one write; as much waits for each reader that takes no bytes
+CHUNK_BYTES: Final = 20 * 1024  # in one write; as much waits where readers take no bytes
 CHUNK_EVENTS: Final = 500  # the most that one chunk looks through
 CACHED_CHUNKS: Final = 256  # of CHUNK_BYTES and little more each
 CACHED_BYTES: Final = CACHED_CHUNKS * CHUNK_BYTES
@@ -89,10 +89,10 @@ class Shared:
         made = self._made.get(body)
         if made is None:
             made = self._make(body)
-            self.size += len(body) + len(made)
-            if self.size > CACHED_BYTES:
+            size = len(body) + len(made)
+            if self.size + size > CACHED_BYTES:
                 self.clear()
-                self.size = len(body) + len(made)
+            self.size += size
             self._made[body] = made
         return made
 
