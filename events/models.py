@@ -12,6 +12,8 @@ from django.db.models.functions import Now
 from events.fields import JSONTextField
 from events.querysets import EventQuerySet
 
+_PLACED = models.Q(position__isnull=False)
+
 EventManager = models.Manager.from_queryset(EventQuerySet, "EventManager")
 
 
@@ -33,6 +35,7 @@ class Event(models.Model):
         null=True,
         on_delete=models.DO_NOTHING,
         db_constraint=False,
+        db_index=False,  # an actor's events are looked for by name
         related_name="+",
     )
     actor_username = models.CharField(max_length=150, blank=True)
@@ -45,8 +48,9 @@ class Event(models.Model):
                 fields=["id"], condition=models.Q(position__isnull=True), name="events_pending"
             ),
             models.Index(fields=["subject", "position"], name="events_by_subject"),
-            models.Index(fields=["type", "position"], name="events_by_type"),
-            models.Index(fields=["timestamp"], name="events_by_time"),
+            # A row is written a second time when it is placed, and asked for by these after it.
+            models.Index(fields=["type", "position"], condition=_PLACED, name="events_by_type"),
+            models.Index(fields=["timestamp"], condition=_PLACED, name="events_by_time"),
         ]
         permissions = [("emit_event", "Can publish events")]
         default_permissions = ("view",)

@@ -33,6 +33,12 @@ pytestmark = pytest.mark.django_db(transaction=True)
 DEADLINE = 20  # seconds; must not be met
 
 
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine may take its time to place what is published."""
+    monkeypatch.setattr(publishing, "PLACING_TIMEOUT", 60)
+
+
 @pytest.fixture
 def publisher(outsider: User) -> User:
     """May publish, and read nothing but what everyone may. The log is empty."""
@@ -185,9 +191,8 @@ def failing() -> list[Record]:
 
 @pytest.mark.asyncio
 async def test_publishers_at_once_are_each_answered_the_right_positions(
-    hub: Hub, publisher: User, reader: User, monkeypatch: pytest.MonkeyPatch
+    publisher: User, reader: User, hub: Hub
 ) -> None:
-    monkeypatch.setattr(publishing, "PLACING_TIMEOUT", 60)  # a busy machine may take its time
     publishers, turns, size = 8, 3, 5
 
     def work(number: int) -> list[list[dict[str, Any]]]:
