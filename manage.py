@@ -20,7 +20,8 @@ def main() -> None:
         if command in SERVERS:
             execute_from_command_line(sys.argv)
         else:
-            with acting(lambda: CommandLine(command)):
+            person = CommandLine(command)
+            with acting(lambda: person):
                 execute_from_command_line(sys.argv)
     except ImproperlyConfigured as error:
         sys.exit(f"OpsPortal cannot start: {error}")

@@ -148,6 +148,10 @@ class EventMap:
             return rows.defer(*unread)
         return rows.select_related(None).only("pk", *sorted(self.told.difference(unread)))
 
+    def foresees(self, values: Mapping[str, Any]) -> bool:
+        """Whether it is known what rows will tell after an update to these values."""
+        return self.told is not None and columns.are_exact(self.model, values)
+
     def may_tell_of(self, changed: Collection[str]) -> bool:
         """Whether a change of these fields may be an event: also what is computed of them."""
         meta = self.model._meta

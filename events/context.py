@@ -8,7 +8,7 @@ import pwd
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 NAME_LENGTH: Final = 150  # characters that the log keeps of an actor's name
@@ -26,25 +26,26 @@ class Context:
     user: Callable[[], Any] = nobody
 
 
-@dataclass(frozen=True, slots=True)
-class CommandLine:
-    """Whoever typed a command: an actor with a name and no account."""
-
-    command: str
-    pk: None = None
-    is_authenticated: bool = True
-
-    def get_username(self) -> str:
-        """The operating system's user and the command: `deploy (manage.py emit)`."""
-        return f"{_system_user()} (manage.py {self.command})"[:NAME_LENGTH]
-
-
 def _system_user() -> str:
     """As the system knows it, whatever the environment says; a container may have no name."""
     try:
         return pwd.getpwuid(os.getuid()).pw_name
     except KeyError:
         return f"uid {os.getuid()}"
+
+
+@dataclass(frozen=True, slots=True)
+class CommandLine:
+    """Whoever typed a command: an actor with a name and no account."""
+
+    command: str
+    user: str = field(default_factory=_system_user)
+    pk: None = None
+    is_authenticated: bool = True
+
+    def get_username(self) -> str:
+        """The operating system's user and the command: `deploy (manage.py emit)`."""
+        return f"{self.user} (manage.py {self.command})"[:NAME_LENGTH]
 
 
 _NOBODY = Context()

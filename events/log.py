@@ -12,6 +12,7 @@ from django.db import connection, transaction
 from django.db.models import Exists, Field, Q, QuerySet
 
 from events import wire
+from events.fields import JSONTextField
 from events.models import Event, LogHead
 
 BATCH = 500  # events placed, or read, in one go
@@ -103,15 +104,18 @@ def append(events: list[Event]) -> None:
         Event.objects.bulk_create(events)
         return
     statement, fields = _insertion()
-    rows = [
-        {field.column: field.get_prep_value(getattr(event, field.attname)) for field in fields}
-        for event in events
-    ]
+    rows = [{field.column: _given(event, field) for field in fields} for event in events]
+    alias = connection.alias
     with connection.cursor() as cursor:
         cursor.execute(statement, [json.dumps(rows, default=str)])
         for event, row in zip(events, cursor.fetchall(), strict=True):
             event.pk = row[0]
-            event._state.adding, event._state.db = False, connection.alias
+            event._state.adding, event._state.db = False, alias
+
+
+def _given(event: Event, field: Field[Any, Any]) -> Any:
+    value = getattr(event, field.attname)
+    return field.get_prep_value(value) if isinstance(field, JSONTextField) else value
 
 
 @cache

@@ -23,9 +23,8 @@ def validated(event_type: EventType, data: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(data, Mapping):
         raise InvalidEventData(event_type.name, {"data": ["This must be an object."]})
     serializer = event_type.serializer
-    unknown = sorted(set(data) - set(serializer.fields))
-    if unknown:
-        errors = {name: ["This field is not declared."] for name in unknown}
+    if unknown := [name for name in data if name not in serializer.fields]:
+        errors = {name: ["This field is not declared."] for name in sorted(unknown)}
         raise InvalidEventData(event_type.name, errors)
     try:
         result = serializer.to_representation(serializer.run_validation(data))

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from django.db import NotSupportedError, models, transaction
 from django.dispatch import Signal
 
+from events import columns
 from events.catalogue import EventMap, catalogue
 
 M = TypeVar("M", bound=models.Model)
@@ -24,11 +25,12 @@ class EventQuerySet(models.QuerySet[M]):
     def update(self, **values: Any) -> int:
         """As Django's; the rows are locked, and read before and after where events may tell of it.
 
-        All lock in one order, so that no two wait for each other. `bulk_update()` comes through
-        here too.
+        They are not read after, where it is known what was written, and that it was to each of
+        them. All lock in one order, so that no two wait for each other. `bulk_update()` comes
+        through here too.
         """
         event_map = catalogue.maps.get(self.model)
-        with transaction.atomic(using=self.db):
+        with transaction.atomic(using=self.db, savepoint=False):
             if event_map is None or event_map.may_tell_of(values):
                 count = self._update_and_tell(values, event_map)
             else:
@@ -49,8 +51,12 @@ class EventQuerySet(models.QuerySet[M]):
 
         before = {row.pk: row for row in read(self._locked())}
         count = super(EventQuerySet, self.filter(pk__in=list(before))).update(**values)
-        rows = self.model._base_manager.using(self.db)
-        after = read(rows.filter(pk__in=list(before)).order_by("pk"))
+        after: Iterable[M]
+        if event_map and count == len(before) and event_map.foresees(values):
+            after = columns.updated(before.values(), values)
+        else:
+            rows = self.model._base_manager.using(self.db)
+            after = read(rows.filter(pk__in=list(before)).order_by("pk"))
         changes = [(before[row.pk], row) for row in after]
         rows_updated.send(sender=self.model, changes=changes)
         return count
@@ -73,7 +79,7 @@ class EventQuerySet(models.QuerySet[M]):
                 "bulk_create() of a model with events cannot ignore or update conflicts:"
                 " the database does not say which rows were created"
             )
-        with transaction.atomic(using=self.db):
+        with transaction.atomic(using=self.db, savepoint=False):
             created = super().bulk_create(objs, batch_size)
             rows_created.send(sender=self.model, instances=created)
         return created

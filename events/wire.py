@@ -34,7 +34,7 @@ def _dumps(value: Any, *, ensure_ascii: bool) -> str:
 
 def format_timestamp(moment: datetime) -> str:
     """RFC 3339 in UTC, always with microseconds: 2026-11-23T09:00:00.123456Z."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def parse_timestamp(text: str) -> float:

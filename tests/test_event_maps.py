@@ -187,6 +187,12 @@ def test_queryset_update_tells_of_each_row_that_changed(server: Server) -> None:
     assert changes() == [{"port": {"old": 22, "new": 2222}}]
 
 
+def test_queryset_update_tells_of_values_as_they_are_stored(server: Server) -> None:
+    assert Server.objects.update(port="2222", username=5) == 1
+    expected = {"port": {"old": 22, "new": 2222}, "username": {"old": "root", "new": "5"}}
+    assert changes() == [expected]
+
+
 def test_queryset_update_works_where_it_changes_what_it_looks_for(server: Server) -> None:
     assert Server.objects.filter(port=22).update(port=F("port") + 1) == 1
     assert changes() == [{"port": {"old": 22, "new": 23}}]
@@ -318,7 +324,9 @@ def test_a_change_of_which_no_valid_event_can_be_made_is_refused(
         ({"next_check_at": None, "port": 23}, 2),
         ({"credential": "x"}, 2),
         ({"shared_credential_id": None}, 2),
-        ({"status": "failed"}, 2),
+        ({"port": F("port") + 1}, 2),
+        ({"status": "failed"}, 1),
+        ({"port": 23}, 1),
     ],
 )
 def test_rows_are_read_only_where_an_event_may_tell_of_it(
