@@ -150,7 +150,7 @@ class EventMap:
 
     def foresees(self, values: Mapping[str, Any]) -> bool:
         """Whether it is known what rows will tell after an update to these values."""
-        return self.told is not None and columns.are_exact(self.model, values)
+        return self.told is not None and columns.are_exact(self.model, values, self.told)
 
     def may_tell_of(self, changed: Collection[str]) -> bool:
         """Whether a change of these fields may be an event: also what is computed of them."""

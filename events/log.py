@@ -121,8 +121,8 @@ def _given(event: Event, field: Field[Any, Any]) -> Any:
 @cache
 def _insertion() -> tuple[str, list[Field[Any, Any]]]:
     """The statement for any number of events, in PostgreSQL's words, and the fields it takes."""
-    given = ("id", "position")  # by the database, and by `sequence`
-    fields = [field for field in Event._meta.concrete_fields if field.name not in given]
+    later = ("id", "position")  # by the database, and by `sequence`
+    fields = [field for field in Event._meta.concrete_fields if field.name not in later]
     names = ", ".join(f"{field.column}" for field in fields)
     types = ", ".join(f"{field.column} {field.cast_db_type(connection)}" for field in fields)
     statement = (

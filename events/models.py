@@ -48,7 +48,7 @@ class Event(models.Model):
                 fields=["id"], condition=models.Q(position__isnull=True), name="events_pending"
             ),
             models.Index(fields=["subject", "position"], name="events_by_subject"),
-            # A row is written a second time when it is placed, and asked for by these after it.
+            # Of placed rows alone, as a row is written a second time when it is placed.
             models.Index(fields=["type", "position"], condition=_PLACED, name="events_by_type"),
             models.Index(fields=["timestamp"], condition=_PLACED, name="events_by_time"),
         ]

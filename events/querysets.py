@@ -30,8 +30,9 @@ class EventQuerySet(models.QuerySet[M]):
         through here too.
         """
         event_map = catalogue.maps.get(self.model)
+        tells = event_map is None or event_map.may_tell_of(values)
         with transaction.atomic(using=self.db, savepoint=False):
-            if event_map is None or event_map.may_tell_of(values):
+            if tells:
                 count = self._update_and_tell(values, event_map)
             else:
                 keys = list(self._locked().values_list("pk", flat=True))

@@ -321,7 +321,7 @@ def test_a_change_of_which_no_valid_event_can_be_made_is_refused(
         ({"next_check_at": None}, 0),
         ({"check_requested_by_id": None, "test_id": None}, 0),
         ({"next_check_at": F("created_at")}, 0),
-        ({"next_check_at": None, "port": 23}, 2),
+        ({"next_check_at": F("created_at"), "port": 23}, 1),
         ({"credential": "x"}, 2),
         ({"shared_credential_id": None}, 2),
         ({"port": F("port") + 1}, 2),

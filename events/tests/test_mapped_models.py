@@ -6,13 +6,15 @@ import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from enum import Enum
 from typing import Any
 
 import pytest
 from django.db import connection, models, transaction
-from django.db.models.functions import Coalesce
+from django.db.models.functions import Coalesce, Upper
 from django.db.transaction import TransactionManagementError
 from django.test.utils import CaptureQueriesContext, isolate_apps
+from django.utils.translation import gettext_lazy
 from rest_framework import serializers
 
 from events.api import EmittingModel, EventMap, declare, register
@@ -100,6 +102,64 @@ def test_a_change_is_told_with_what_was_before(model: Any) -> None:
         {"key": str(first.pk), "changes": {"title": {"old": "one", "new": "one!"}}},
         {"key": str(second.pk), "changes": {"title": {"old": "two", "new": "two!"}}},
     ]
+
+
+class Counted(models.TextChoices):
+    TWO = "two", "The second"
+
+
+class Letter(str, Enum):  # noqa: UP042  # whose str() is not its text
+    TWO = "two"
+
+
+@pytest.mark.parametrize(
+    ("value", "stored"),
+    [
+        ("two", "two"),
+        (2, "2"),
+        (True, "True"),
+        (Counted.TWO, "two"),
+        (Letter.TWO, "two"),
+        (gettext_lazy("two"), "two"),
+        (models.Value("two"), "two"),
+        (" " * 25, " " * 20),
+    ],
+)
+@pytest.mark.stack("scaled")  # SQLite keeps what is too long
+def test_an_update_tells_what_it_has_stored(model: Any, value: Any, stored: str) -> None:
+    row = model(title="one")
+    row.save()
+    assert model.objects.update(title=value) == 1
+    assert model.objects.get().title == stored
+    [event] = Event.objects.all()
+    changed = {"title": {"old": "one", "new": stored}}
+    assert event.data == {"key": str(row.pk), "changes": changed}
+
+
+def test_what_the_database_computes_is_told_too() -> None:
+    declare({NoteEvent.LOOSE: Changes}, permission="events.view_event")
+    with isolate_apps("events"):
+
+        class Loud(EmittingModel):
+            title = models.CharField(max_length=20)
+            loud = models.GeneratedField(
+                expression=Upper("title"),
+                output_field=models.CharField(max_length=20),
+                db_persist=True,
+            )
+
+            class Meta(EmittingModel.Meta):
+                app_label = "events"
+
+        with tables(Loud):
+            mapped(Loud, updated=NoteEvent.LOOSE, tracked=("title", "loud"))
+            Loud(title="one").save()
+            Loud.objects.update(title="two")
+            [event] = Event.objects.all()
+    assert event.data["changes"] == {
+        "title": {"old": "one", "new": "two"},
+        "loud": {"old": "ONE", "new": "TWO"},
+    }
 
 
 @pytest.mark.stack("scaled")
@@ -228,9 +288,17 @@ def test_a_row_that_was_changed_before_its_lock_was_had_is_not_told_of(painted: 
     ]
 
 
+WAITS = """
+    SELECT EXISTS (
+        SELECT FROM pg_locks
+        WHERE NOT granted AND pg_backend_pid() = ANY(pg_blocking_pids(pid))
+    )
+"""
+
+
 def waits_for_a_lock() -> bool:
     with connection.cursor() as cursor:
-        cursor.execute("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)")
+        cursor.execute(WAITS)
         return bool(cursor.fetchone()[0])
 
 

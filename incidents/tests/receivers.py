@@ -102,7 +102,7 @@ class Handler(BaseHTTPRequestHandler):
         self.server.calls.append(Call(self.path, headers, body))
         self.server.arrived.set()
         if self.server.hold:
-            self.server.hold.wait(60)
+            self.server.hold.wait(120)
         status = self.server.answers.pop(0) if self.server.answers else 200
         if self.server.drips == "head":
             self.drip(b"HTTP/1.1 200 OK\r\nX-A: ")
