@@ -29,7 +29,7 @@ from tests.readers import bearer
 from tests.services import find_program
 
 CHANGES = 20  # a page, that are measured
-COLD = 2  # before them: a worker that has just started is not what people look at all day
+COLD = 4  # before them: a worker that has just started is not what people look at all day
 ALL = COLD + CHANGES
 ROWS = 5_000
 SHOWN = 100  # of them on a page of the list
