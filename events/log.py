@@ -139,7 +139,7 @@ def has_pending() -> bool:
 def sequence(limit: int = BATCH) -> list[Record]:
     """Gives up to `limit` committed events the next positions; returns them in order.
 
-    Anyone may call it at any time: the head's row lock makes callers take turns, so an event
+    Anyone may call it at any time: the lock on the head makes callers take turns, so an event
     that a crashed process left without position is placed by the next caller. Events are
     numbered by id within one call. Ids of one row's changes follow their commits, because a
     change holds its row's lock from before its event's insertion until its commit.
@@ -151,11 +151,24 @@ def sequence(limit: int = BATCH) -> list[Record]:
         return []
     with transaction.atomic():
         _limit_pauses()
-        last = LogHead.objects.select_for_update().get_or_create(pk=1)[0].position
+        last = hold_head().position
         rows = sorted(Event.objects.raw(_PLACE, [last, limit]), key=_position)
         if rows:
             LogHead.objects.filter(pk=1).update(position=last + len(rows))
         return [Record(row.audience, public(row)) for row in rows]
+
+
+def hold_head() -> LogHead:
+    """Waits for a turn at the head, which is the caller's until its transaction ends.
+
+    On PostgreSQL by a lock on the table, which readers do not notice. Whoever waits for a row's
+    lock has a snapshot, and as long as it waits, no newer version of any row can be cleared away:
+    https://www.postgresql.org/docs/current/sql-lock.html
+    """
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute(f"LOCK TABLE {LogHead._meta.db_table} IN EXCLUSIVE MODE")
+    return LogHead.objects.get_or_create(pk=1)[0]
 
 
 def _position(row: Event) -> int:

@@ -78,8 +78,8 @@ def rebase(to: int | None = None) -> tuple[int, int]:
     more, and each is told so. Raises ValueError where `to` is not after the head, or too high.
     """
     with transaction.atomic():
-        row, _ = LogHead.objects.select_for_update().get_or_create(pk=1)
-        old, new = row.position, row.position + LEAP if to is None else to
+        old = log.hold_head().position
+        new = old + LEAP if to is None else to
         if not old < new < HIGHEST:
             raise ValueError(f"must be over {old}, the head, and below {HIGHEST}, not {new}")
         LogHead.objects.filter(pk=1).update(position=new, floor=new + 1)

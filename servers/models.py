@@ -155,9 +155,8 @@ class Server(EmittingModel):
         Environment, null=True, blank=True, on_delete=models.PROTECT, related_name="servers"
     )
     tags = models.JSONField(default=list, blank=True, validators=[validate_tags])
-    status = models.CharField(
-        max_length=10, choices=Status, default=Status.UNKNOWN, editable=False, db_index=True
-    )
+    # Not indexed: of four values none is rare, and each test would write the index anew.
+    status = models.CharField(max_length=10, choices=Status, default=Status.UNKNOWN, editable=False)
     last_tested_at = models.DateTimeField(null=True, editable=False)
     last_test_message = models.TextField(blank=True, editable=False)
     last_test_latency = models.FloatField(

@@ -15,6 +15,7 @@ from events.log import Entry
 from events.models import Event, LogHead
 from events.tests.conftest import NoteEvent
 from events.tests.streaming import parse
+from tests.services import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -92,6 +93,42 @@ def test_many_sequencers_at_once_place_each_event_once() -> None:
     placed = sorted(position for result in results for position in result)
     assert placed == list(range(1, 41))
     assert sorted(position or 0 for position in positions()) == placed
+
+
+@pytest.mark.stack("scaled")
+def test_who_waits_for_a_turn_keeps_no_version_of_a_row_from_being_cleared_away() -> None:
+    """A snapshot would. A connection's first look at the table takes one, later ones do not."""
+    ready, held = threading.Event(), threading.Event()
+
+    def waiting() -> list[tuple[Any, Any]]:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_stat_clear_snapshot()")
+            cursor.execute(
+                "SELECT backend_xmin, backend_xid FROM pg_stat_activity"
+                " WHERE datname = current_database() AND wait_event_type = 'Lock'"
+            )
+            found: list[tuple[Any, Any]] = cursor.fetchall()
+        return found
+
+    def wait_and_place() -> list[int]:
+        try:
+            log.sequence()
+            write("later")
+            ready.set()
+            held.wait(30)
+            return [record.position for record in log.sequence()]
+        finally:
+            connection.close()
+
+    write("first")
+    with ThreadPoolExecutor(1) as pool:
+        sequencer = pool.submit(wait_and_place)
+        assert ready.wait(30)
+        with transaction.atomic():
+            log.hold_head()
+            held.set()
+            assert wait_until(waiting, 30, "the sequencer waits") == [(None, None)]
+        assert sequencer.result() == [2]
 
 
 def test_a_sequencer_that_fails_half_way_leaves_everything_pending(monkeypatch: Any) -> None:
