@@ -33,7 +33,7 @@ PATIENCE = 120  # seconds
 VIEWS = {
     "hit": "/bench/shared/?cheap=1",
     "without": "/bench/plain/?cheap=1",
-    "without, nor rights": "/bench/bare/?cheap=1",
+    "without, and without rights": "/bench/bare/?cheap=1",
 }
 
 
@@ -102,7 +102,7 @@ def main() -> None:
     )
     parser.add_argument("--requests", type=int, default=1_000)
     parser.add_argument("--rounds", type=int, default=1_000, help="of single requests")
-    parser.add_argument("--quick", action="store_true", help="100 requests, 100 rounds")
+    parser.add_argument("--quick", action="store_true", help="100 of each, nothing written")
     options = parser.parse_args()
     if options.quick:
         options.requests = options.rounds = 100
@@ -123,7 +123,8 @@ def main() -> None:
         results.append({"measured": "one by one"} | overhead(webs[0], token, options.rounds))
     for result in results:
         print(", ".join(f"{key}: {value}" for key, value in result.items()))
-    measuring.write("deduplication", results)
+    if not options.quick:
+        measuring.write("deduplication", results)
 
 
 if __name__ == "__main__":

@@ -16,10 +16,10 @@ from typing import Any, Final
 from channels.layers import get_channel_layer
 from django.db import transaction
 
-from benchmarks import pace
+from benchmarks import pace, writer
 from benchmarks.load import EVENT
 from benchmarks.portals import at_the_start
-from benchmarks.writer import STATUSES, change, prepared, revise
+from benchmarks.writer import STATUSES, prepared, revise
 from events import metrics
 from events.audience import group_name
 from events.relay import relay
@@ -37,22 +37,22 @@ def write(writers: int, seconds: float, batch: int, rate: float, how: str = "sav
     """
     context = multiprocessing.get_context("fork")
     ready, begin, results = context.Barrier(writers + 1), context.Event(), context.SimpleQueue()
-    arguments = (seconds, batch, rate / writers, HOW[how])
+    change = HOW[how]
 
     def work(number: int) -> None:
         servers = prepared(batch)
-        emit(prepared(batch), 0.2, batch, 0, arguments[-1])  # to be warm
-        ready.wait()
+        emit(prepared(batch), 0.2, batch, 0, change)  # to be warm
+        ready.wait(PATIENCE)
         begin.wait()
         time.sleep(number / rate if rate else 0)  # between each other's, not all at one moment
-        found = emit(servers, *arguments)
+        found = emit(servers, seconds, batch, rate / writers, change)
         relay.stop()  # which publishes what is placed
         results.put(found)
 
     processes = [context.Process(target=work, args=[number]) for number in range(writers)]
     for process in processes:
         process.start()
-    ready.wait()
+    ready.wait(PATIENCE)
     at_the_start()
     begin.set()
     print(json.dumps([results.get() for _ in processes]), flush=True)
@@ -108,7 +108,7 @@ def save_silently(servers: list[Server], numbers: range) -> None:
 
 
 HOW: Final = {
-    "save": change,
+    "save": writer.change,
     "save_silently": save_silently,
     "bulk_update": bulk_update,
     "update": update,

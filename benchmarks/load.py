@@ -10,7 +10,8 @@ It is driven by lines of JSON on its standard input, and answers each with one:
 - `{"read": s}`: reads for s seconds;
 - `{"reopen": true}`: drops all connections at once and opens them anew with their last ids;
 - `{"expect": n, "patience": s}`: reads until each stream has had n events since it was opened
-  first, or no sample has had one for s seconds, and answers with what it has seen.
+  first, or no sample has had one for s seconds, and answers with what it has seen. Its seconds,
+  and its own CPU, are from the first event of a sample to the last.
 
 Connections come from several addresses of 127.0.0.0/8, as one has 28,000 ports.
 """
@@ -274,17 +275,20 @@ class Load:
     def wait(self, expect: int, patience: float) -> dict[str, Any]:
         """Reads until the samples have had their events and nobody lacks any."""
         samples = [c.sample for c in self.connections if c.sample]
-        started, cpu = time.perf_counter(), time.process_time()
-        last = time.perf_counter()
+        first = last = time.perf_counter()
+        first_cpu = last_cpu = time.process_time()
         had = 0  # events: many servers keep silent streams alive, which is no progress
         while time.perf_counter() - last < patience:
             self._read(0.05)
             if (events := sum(len(sample.numbers) for sample in samples)) != had:
-                last, had = time.perf_counter(), events
+                last, last_cpu = time.perf_counter(), time.process_time()
+                if not had:
+                    first, first_cpu = last, last_cpu
+                had = events
             if self._all_have(expect, samples) and not self._read(0.2):
                 break
-        seconds = last - started
-        busy = (time.process_time() - cpu) / max(seconds, 0.001)
+        seconds = last - first
+        busy = (last_cpu - first_cpu) / max(seconds, 0.001)
         return self._report(expect, samples) | {
             "seconds": round(seconds, 3),
             "load generator cores": round(busy, 2),

@@ -37,13 +37,13 @@ def style() -> None:
     )
 
 
-def said(content: Any) -> str:
+def caption(content: Any) -> str:
     of = content["conditions"]
     return f"{of['machine']}; commit {of['commit']}; {of['command']}"
 
 
 def save(name: str, content: Any, figure: Any) -> None:
-    figure.text(0.01, 0.015, said(content), fontsize=6.5, color="#666666")
+    figure.text(0.01, 0.015, caption(content), fontsize=6.5, color="#666666")
     figure.tight_layout(rect=(0, 0.04, 1, 1))
     figure.savefig(IMAGES / f"{name}.svg", metadata={"Date": None})
     pyplot.close(figure)
@@ -52,7 +52,7 @@ def save(name: str, content: Any, figure: Any) -> None:
 def by_subject(rows: list[dict[str, Any]], key: str) -> dict[str, list[tuple[float, float]]]:
     found: dict[str, list[tuple[float, float]]] = defaultdict(list)
     for row in rows:
-        if row.get(key) is not None:
+        if row.get(key) is not None and not row["limited by the load generator"]:
             found[row["subject"]].append((row["events a second"], row[key]))
     return {name: sorted(points) for name, points in found.items()}
 
@@ -81,13 +81,19 @@ def draw_peers(key: str, name: str, title: str, label: str) -> None:
     save(name, content, figure)
 
 
+def percent(row: dict[str, Any], key: str) -> float:
+    """Of one core."""
+    seconds = row["stream-seconds"] / row["streams"]
+    return float(100 * row[key] / seconds)
+
+
 def draw_growth() -> None:
     content = read_results("scale")
     figure, axes = pyplot.subplots()
     rows = content["results"]["runs"]
     for number, rate in enumerate(sorted({row["events a second"] for row in rows})):
         points = sorted(
-            (row["streams"], row["CPU-seconds"] * 10, row["fitted CPU-seconds"] * 10)
+            (row["streams"], percent(row, "CPU-seconds"), percent(row, "fitted CPU-seconds"))
             for row in rows
             if row["events a second"] == rate
         )

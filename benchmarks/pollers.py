@@ -127,6 +127,19 @@ class Crowd:
         ]
         return self
 
+    async def wait_until_all_have_polled(self, patience: float) -> None:
+        """Raises TimeoutError after so many seconds."""
+        async with asyncio.timeout(patience):
+            while any(user.cursor < 0 for user in self.users):
+                await asyncio.sleep(0.1)
+
+    async def wait_until_told(self, count: int, patience: float) -> None:
+        """Until all together have read of so many changes, each user's counted. Raises TimeoutError
+        after so many seconds."""
+        async with asyncio.timeout(patience):
+            while len(self.seen.latencies) < count:
+                await asyncio.sleep(0.1)
+
     async def __aexit__(self, *_: object) -> None:
         for task in self._tasks:
             task.cancel()

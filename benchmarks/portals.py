@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -89,13 +88,13 @@ class Called:
     see `at_the_start`.
     """
 
-    def __init__(self, portal: Portal, call: str, **settings: str) -> None:
+    def __init__(self, portal: Portal, call: str) -> None:
         module = call.partition("(")[0].rpartition(".")[0]
         code = f"import {module}; {call}"
         self.process = subprocess.Popen(
             [sys.executable, "manage.py", "shell", "--verbosity=0", "-c", code],
             cwd=ROOT,
-            env=portal.environment | settings,
+            env=portal.environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -131,12 +130,3 @@ def at_the_start() -> None:
     """Says that this process is ready, and waits until it is to begin: see `Called`."""
     print("ready", flush=True)
     sys.stdin.readline()
-
-
-@contextmanager
-def timed() -> Iterator[dict[str, float]]:
-    """The wall seconds of a block, in the mapping's `seconds` after it."""
-    started = time.perf_counter()
-    found: dict[str, float] = {}
-    yield found
-    found["seconds"] = round(time.perf_counter() - started, 3)

@@ -30,6 +30,7 @@ STREAMS: Final = {
     "doubled": "doubled",
     "KB a stream": "KB a stream",
 }
+LIMITED: Final = ("deliveries a second", "p50 ms", "p99 ms", "max ms")
 COLUMNS: Final[dict[str, dict[str, str]]] = {
     "streams": {
         "": "subject",
@@ -40,7 +41,7 @@ COLUMNS: Final[dict[str, dict[str, str]]] = {
     "scale.runs": {
         "streams": "streams",
         "events/s": "events a second",
-        "CPU-s in 10 s": "CPU-seconds",
+        "CPU-s": "CPU-seconds",
         "of the fit": "fitted CPU-seconds",
         "p50 ms": "p50 ms",
         "p99 ms": "p99 ms",
@@ -87,7 +88,6 @@ COLUMNS: Final[dict[str, dict[str, str]]] = {
         "KB an hour": "KB an hour",
         "cores of the web process": "cores of the web process",
         "s until a user knew": "latency s",
-        "% told": "% of users and changes told",
         "the stream takes": "the stream takes",
     },
     "deduplication": {
@@ -116,8 +116,8 @@ def table(name: str, rows: Sequence[Row]) -> str:
 
 
 def marked(row: Row, key: str) -> str:
-    """A cell; a rate that the load generator limited has a dagger."""
-    is_limited = key == "deliveries a second" and row.get("limited by the load generator")
+    """A cell; what the load generator limited has a dagger."""
+    is_limited = key in LIMITED and row.get("limited by the load generator")
     return cell(row.get(key)) + ("†" if is_limited else "")
 
 

@@ -12,7 +12,7 @@ from benchmarks.streams import measure
 from benchmarks.subjects import project
 
 RATE = 167
-WINDOWS = [5, 10, 20, 30, 50]  # milliseconds
+WINDOWS = [5, 10, 20, 30, 40, 60, 80]  # milliseconds
 
 
 def main() -> None:

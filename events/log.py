@@ -161,14 +161,14 @@ def sequence(limit: int = BATCH) -> list[Record]:
 def hold_head() -> LogHead:
     """Waits for a turn at the head, which is the caller's until its transaction ends.
 
-    On PostgreSQL by a lock on the table, which readers do not notice. Whoever waits for a row's
-    lock has a snapshot, and as long as it waits, no newer version of any row can be cleared away:
-    https://www.postgresql.org/docs/current/sql-lock.html
+    The lock is that of the row. On PostgreSQL those who want it queue at an empty table, where
+    LOCK TABLE waits without a snapshot. Who waits for a row has one, and versions of rows that are
+    replaced meanwhile, of any table, cannot be cleared away before it has its turn.
     """
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
-            cursor.execute(f"LOCK TABLE {LogHead._meta.db_table} IN EXCLUSIVE MODE")
-    return LogHead.objects.get_or_create(pk=1)[0]
+            cursor.execute("LOCK TABLE events_queue IN SHARE UPDATE EXCLUSIVE MODE")
+    return LogHead.objects.select_for_update().get_or_create(pk=1)[0]
 
 
 def _position(row: Event) -> int:

@@ -155,7 +155,7 @@ class Server(EmittingModel):
         Environment, null=True, blank=True, on_delete=models.PROTECT, related_name="servers"
     )
     tags = models.JSONField(default=list, blank=True, validators=[validate_tags])
-    # Not indexed: of four values none is rare, and each test would write the index anew.
+    # Not indexed: there are thousands of servers, not millions, and each test would write it anew.
     status = models.CharField(max_length=10, choices=Status, default=Status.UNKNOWN, editable=False)
     last_tested_at = models.DateTimeField(null=True, editable=False)
     last_test_message = models.TextField(blank=True, editable=False)
