@@ -59,7 +59,9 @@ class User:
     async def _ask(self) -> None:
         # Without the number all of a second, and of the same rights, share one answer.
         figures = STATS if self.keeps else f"{STATS}?user={self.number}"
-        _, headers, _ = await self._get(figures)
+        status, headers, _ = await self._get(figures)
+        if status != "200":
+            return
         if self.cursor < 0:
             self.cursor = int(headers["x-event-cursor"])
         known = f"If-None-Match: {self.tag}\r\n" if self.keeps and self.tag else ""
