@@ -37,7 +37,7 @@ POSITION: Final = "SELECT position FROM events_loghead"
 LOCK: Final = "SELECT position FROM events_loghead FOR UPDATE"
 WAITING: Final = """
     SELECT count(*) FROM pg_stat_activity
-    WHERE wait_event_type = 'Lock' AND query LIKE '%%events_loghead%%' AND datname = %s
+    WHERE wait_event_type = 'Lock' AND query ~ 'events_(loghead|queue)' AND datname = %s
 """
 
 
