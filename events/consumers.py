@@ -59,6 +59,7 @@ class EventStreamConsumer(AsyncHttpConsumer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._pump: asyncio.Task[None] | None = None
+        self._connection: Connection | None = None
         self._begun = False
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -69,6 +70,7 @@ class EventStreamConsumer(AsyncHttpConsumer):
         A body has no meaning here, and none is waited for.
         """
         self.scope, self.base_send = scope, send
+        self._connection = scope.pop(CONNECTION, None)  # what is made of the scope may live on
         self._pump = self._start()
         try:
             while (await receive())["type"] != "http.disconnect":
@@ -76,6 +78,7 @@ class EventStreamConsumer(AsyncHttpConsumer):
         finally:
             self._pump.cancel()
             await asyncio.gather(self._pump, return_exceptions=True)
+            self._pump = None  # it keeps why it ended, and the frames of that keep this object
 
     def _start(self) -> asyncio.Task[None]:
         offered = dict(self.scope["headers"]).get(b"x-request-id", b"").decode("latin-1")
@@ -151,7 +154,7 @@ class EventStreamConsumer(AsyncHttpConsumer):
         if gzip:
             headers.append(GZIP)
         await self.send_headers(status=200, headers=headers)
-        if CONNECTION in self.scope:  # to ours these are of no more use, and it holds them on
+        if self._connection is not None:  # to ours these are of no more use, and it holds them on
             self.scope["headers"].clear()
         types = [name for name in catalogue.types if readable(name, stream)]
         frame = wire.open_frame(stream.cursor, hub.heartbeat, types)
@@ -161,19 +164,18 @@ class EventStreamConsumer(AsyncHttpConsumer):
 
     async def _write(self, stream: Stream, body: bytes) -> None:
         stream.sending()
-        connection: Connection | None = self.scope.get(CONNECTION)
-        if connection is None:
+        if self._connection is None:
             await self.send_body(body, more_body=True)
         else:
-            await connection.write(stream.hub.chunks.http_chunk(body))
+            await self._connection.write(stream.hub.chunks.http_chunk(body))
         stream.sent(len(body))
 
     def _abort(self) -> None:
         """A reader that takes no bytes cannot be told anything either."""
         if self._pump is not None:
             self._pump.cancel()
-        if CONNECTION in self.scope:
-            self.scope[CONNECTION].drop()
+        if self._connection is not None:
+            self._connection.drop()
 
     async def _refuse(self, refused: Refused) -> None:
         metrics.refused.add(of=str(refused.status))
