@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from typing import Any, Final
+from typing import Any
 
 from django.core.exceptions import ObjectDoesNotExist, RequestDataTooBig
-from django.db import IntegrityError, OperationalError
+from django.db import IntegrityError
 from django.db.models import ProtectedError
 from django.http import Http404, HttpRequest, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
@@ -17,10 +17,6 @@ from rest_framework.response import Response
 from rest_framework.views import exception_handler as rest_exception_handler
 
 logger = logging.getLogger(__name__)
-
-# With serialization_failure and deadlock_detected, PostgreSQL ends one of two transactions that
-# cannot both be done (https://www.postgresql.org/docs/current/errcodes-appendix.html).
-AGAIN: Final = frozenset({"40001", "40P01"})
 
 
 class PageNumbers(PageNumberPagination):
@@ -37,14 +33,6 @@ class BodyTooLarge(exceptions.APIException):
 class Clash(exceptions.APIException):
     status_code = status.HTTP_409_CONFLICT
     default_detail = "Somebody else wrote what contradicts it at the same moment. Try it again."
-
-
-class Busy(exceptions.APIException):
-    """The same request may well be done the next time."""
-
-    status_code = status.HTTP_503_SERVICE_UNAVAILABLE
-    default_detail = "Others were writing the same at that moment. Try it again."
-    wait = 1  # seconds; REST framework makes it Retry-After
 
 
 class InUse(exceptions.APIException):
@@ -67,9 +55,6 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
     elif isinstance(error, IntegrityError):
         logger.warning("The database refused a write", exc_info=error)
         error = Clash()
-    elif isinstance(error, OperationalError) and _sqlstate(error) in AGAIN:
-        logger.warning("The database ended a transaction for another", exc_info=error)
-        error = Busy()
     elif isinstance(error, ObjectDoesNotExist):
         # Between its being found and its being locked, somebody deleted it.
         logger.warning("A row is gone", exc_info=error)
@@ -78,10 +63,6 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
     if response is not None and not (isinstance(response.data, dict) and "detail" in response.data):
         response.data = {"detail": "The input is not valid.", "errors": response.data}
     return response
-
-
-def _sqlstate(error: OperationalError) -> str | None:
-    return getattr(error.__cause__, "sqlstate", None)
 
 
 @csrf_exempt  # or a POST to nowhere would be refused for its missing token, in HTML

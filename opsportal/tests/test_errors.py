@@ -8,13 +8,11 @@ from typing import Any
 
 import jwt
 import pytest
-from django.db import OperationalError
 from django.test import Client
 from rest_framework_simplejwt.tokens import AccessToken, RefreshToken
 
 from automation.models import Automation, Run
 from automation.tests.making import numbered_run
-from servers import services
 from servers.api import ServerViewSet
 from servers.models import Server
 from servers.tests.cast import PASSWORD, Person
@@ -367,35 +365,6 @@ def test_every_answer_names_its_request(client: Client) -> None:
 def test_another_host_is_not_served(client: Client, host: str) -> None:
     response = client.get(f"{API}servers/", headers={"Host": host})
     assert response.status_code == 400
-
-
-@pytest.mark.parametrize("number", ["40001", "40P01"])
-def test_a_transaction_that_gave_way_to_another_is_to_be_tried_again(
-    operator: Person, server: Server, monkeypatch: pytest.MonkeyPatch, number: str
-) -> None:
-    response = refused_by_the_database(operator, server, monkeypatch, number)
-    assert (response.status_code, response.headers["Retry-After"]) == (503, "1")
-    assert set(response.json()) == {"detail"}
-
-
-def test_another_error_of_the_database_is_one(
-    operator: Person, server: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with pytest.raises(OperationalError):
-        refused_by_the_database(operator, server, monkeypatch, "57P01")
-
-
-def refused_by_the_database(
-    person: Person, server: Server, monkeypatch: pytest.MonkeyPatch, number: str
-) -> Any:
-    class Ended(Exception):
-        sqlstate = number
-
-    def refuse(*_: Any) -> None:
-        raise OperationalError from Ended()
-
-    monkeypatch.setattr(services, "edit", refuse)
-    return person.call("patch", f"{API}servers/{server.pk}/", {"port": 23})
 
 
 @pytest.mark.parametrize(
