@@ -118,7 +118,7 @@ def run(compute: Callable[[], Any], lease: Lease) -> Outcome:
     try:
         outcome = Outcome(lease.token, compute())
     except Exception as error:
-        outcome = Outcome(lease.token, error=error)
+        outcome = Outcome(lease.token, error=error, cause=error.__cause__)
     finally:
         with tolerated():  # an error, say, that cannot be pickled: they will meet it themselves
             lease.publish(outcome)
@@ -130,6 +130,7 @@ def run(compute: Callable[[], Any], lease: Lease) -> Outcome:
 def settle(outcome: Outcome, role: Role, compute: Callable[[], Any]) -> tuple[Any, Role]:
     """What somebody else's outcome is to this one."""
     if outcome.error is not None:
+        outcome.error.__cause__ = outcome.cause
         raise outcome.error.with_traceback(None)  # or it would grow with each who raises it
     if outcome.value is None:
         return compute(), Role.LEADER

@@ -20,11 +20,15 @@ REMAINS: Final = 5  # seconds for which an outcome that is not kept can be found
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a computation ended: with a value, an error, or neither, where nobody may share it."""
+    """How a computation ended: with a value, an error, or neither, where nobody may share it.
+
+    An error's `cause` is kept beside it, as it gets lost where an error is pickled.
+    """
 
     token: str
     value: Any = None
     error: Exception | None = None
+    cause: BaseException | None = None
 
 
 class Lease:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
-from django.db import transaction
+from django.db import OperationalError, transaction
 from django.db.models import QuerySet
 from django.http import Http404
 from django.utils.decorators import method_decorator
@@ -180,6 +180,8 @@ class ChannelViewSet(InventoryViewSet):
         return {**super().get_serializer_context(), "checked": self.checked}
 
     def handle_exception(self, exc: Exception) -> Response:
+        if isinstance(exc, OperationalError):  # the database has no time for a transaction
+            raise exc
         # REST framework rolls back the transaction that it is called in.
         with transaction.atomic():
             return super().handle_exception(exc)

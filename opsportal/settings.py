@@ -95,7 +95,6 @@ MIDDLEWARE = [
     "opsportal.static.StaticFilesMiddleware",
     "events.middleware.RequestContextMiddleware",
     "opsportal.logs.AccessLogMiddleware",
-    "opsportal.overload.OverloadMiddleware",
     "corsheaders.middleware.CorsMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",

@@ -59,3 +59,5 @@ urlpatterns = [
     path("readyz", views.readyz, name="readyz"),
     path("metrics", Metrics.as_view(), name="metrics"),
 ]
+
+handler500 = "opsportal.trouble.server_error"

@@ -56,7 +56,7 @@ def request_test(server: Server, actor: Any, *, force: bool = False) -> bool:
         updated_at=now,
     )
     if claimed:
-        transaction.on_commit(lambda: _queue_test(server.pk, test_id, actor))
+        transaction.on_commit(lambda: _queue_test(server.pk, test_id, actor), robust=True)
     server.refresh_from_db()
     if not claimed and not force and server.in_maintenance:
         raise maintenance.InMaintenance(server)

@@ -148,7 +148,9 @@ def test_an_error_reaches_those_who_wait_and_nobody_after_them(
     ttl: int, key: str, waiting: set[int], background: Background
 ) -> None:
     here, there = SingleFlight(ttl, lock=10), SingleFlight(ttl, lock=10)
-    computation = Computation(Broken("no luck", 7))
+    error = Broken("no luck", 7)
+    error.__cause__ = LookupError("for a reason")
+    computation = Computation(error)
     futures = [background(flight.share, key, computation) for flight in [here, there] * 5]
     wait_until(lambda: len(waiting) == 9, TIMEOUT, "all but one wait")
     computation.gate.set()
@@ -156,6 +158,9 @@ def test_an_error_reaches_those_who_wait_and_nobody_after_them(
     assert computation.calls == 1
     assert [(type(error), error.args) for error in errors if error] == [
         (Broken, ("no luck", 7))
+    ] * 10
+    assert [repr(error.__cause__) for error in errors if error] == [
+        "LookupError('for a reason')"
     ] * 10
     assert there.share(key, ready(1)) == (1, Role.LEADER)
 
