@@ -42,7 +42,10 @@ class Batches(Generic[Item, Result]):
         if self._task is None or self._task.done():
             # A context of its own: the first caller's request is not the others'.
             self._task = asyncio.get_running_loop().create_task(self._run(), context=Context())
-        return await future
+        try:
+            return await future
+        finally:
+            del future  # it keeps its error, which keeps this frame
 
     async def _run(self) -> None:
         while self._queue:

@@ -130,8 +130,8 @@ class EventStreamConsumer(AsyncHttpConsumer):
             while True:
                 endings = hub.endings
                 identity = await identities().result(arrival)
-                if isinstance(identity, Refused):
-                    raise identity
+                if isinstance(identity, Refused):  # raised here it would keep itself, by its frames
+                    raise Refused(identity.status, identity.detail, identity.headers)
                 cursor = await hub.position(parameters.last_event_id)
                 if not hub.has_ended(identity.pk, since=endings):
                     return identity, cursor

@@ -20,7 +20,7 @@ RETRY_AFTER: Final = 5  # seconds at the most, jittered: those who were refused 
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    """Django's handler500: for whatever was raised, in a view or around it, and has been logged.
+    """Django's handler500: for whatever was raised, in a view or around it; Django logs it.
 
     REST framework's handler comes too early for what the database does: transactions begin, end
     and are waited for outside of it.

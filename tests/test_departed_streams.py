@@ -10,7 +10,7 @@ import pytest
 
 from tests import crowd
 from tests.portal import Portal
-from tests.readers import make_user
+from tests.readers import STREAM, bearer, make_user
 from tests.services import wait_until
 
 STREAMS = 20
@@ -24,20 +24,21 @@ user.save()
 
 
 @pytest.mark.stack("embedded")
-def test_a_stream_that_ended_leaves_nothing_to_the_garbage_collection(
+def test_a_stream_leaves_nothing_to_the_garbage_collection(
     portal_factory: Callable[..., Portal],
 ) -> None:
     portal = portal_factory(
         DJANGO_SETTINGS_MODULE="tests.uncollected_settings",
         EVENTS_MAX_STREAMS_PER_USER=2 * STREAMS,
-        EVENTS_HEARTBEAT=0.5,
+        EVENTS_HEARTBEAT=0.5,  # whose write finds who left with another request unread
     )
     leaving_token = make_user(portal, "leaving", "Viewer")
     dismissed_token = make_user(portal, "dismissed", "Viewer")
     web = portal.serve()
 
     def living() -> dict[str, int]:
-        found: dict[str, int] = client.get("/living/").raise_for_status().json()
+        answer = httpx.get(web.url("/living/"), trust_env=False, timeout=60)
+        found: dict[str, int] = answer.raise_for_status().json()
         return found
 
     async def open_and_end() -> None:
@@ -51,6 +52,8 @@ def test_a_stream_that_ended_leaves_nothing_to_the_garbage_collection(
         portal.shell(DEACTIVATE)
         await asyncio.to_thread(wait_until, lambda: living() == before, 60, "all has been freed")
 
-    with httpx.Client(base_url=web.url(), trust_env=False, timeout=60) as client:
-        before = living()
-        asyncio.run(open_and_end())
+    wait_until(lambda: living() == living(), 60, "what asked for its health is gone")
+    before = living()
+    for token in ("x", leaving_token[:-1]):
+        assert httpx.get(web.url(STREAM), headers=bearer(token), trust_env=False).status_code == 401
+    asyncio.run(open_and_end())

@@ -54,8 +54,10 @@ class PortalProtocol(HttpToolsProtocol):
         """Tells the request that is being answered, which is not always the one uvicorn tells.
 
         It lets go of what refers to this object, which is then freed without garbage collection.
+        Behind a stream with another request nothing is read: there the loss is found by a write.
         """
         super().connection_lost(exc)
+        self._unset_keepalive_if_required()
         if self._answered is not None:
             self._answered.disconnected = True
             self._answered.message_event.set()
