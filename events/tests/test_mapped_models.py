@@ -33,7 +33,11 @@ class Changes(serializers.Serializer):
     changes = serializers.DictField(child=serializers.DictField())
 
 
+connected: list[type[models.Model]] = []  # kept, as signals know them by id() for good
+
+
 def mapped(model: type[models.Model], **events: Any) -> None:
+    connected.append(model)
     register(model)(type("Map", (EventMap,), {"tracked": ("title",), **events}))
     connect_model(model)
 
